@@ -1,0 +1,288 @@
+"""What one seed run is made of: frozen dataclasses, standard library only.
+
+A `RunConfig` fixes everything about a seed run except its seed. Every key has the reference's
+default for its family (`FAMILY_DEFAULTS`), so a spec names only what it changes. Loading this
+module loads neither torch nor numpy: the web process validates specs with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+Family = Literal["neural_gpu", "diagonal_neural_gpu"]
+Optimizer = Literal["adam", "adamax"]
+Schedule = Literal["curriculum", "all_bins"]
+
+
+def _require(holds: bool, key: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{key} is {value!r}: {rule}")
+
+
+def _require_ascending(key: str, values: tuple[int, ...], minimum: int) -> None:
+    ascending = all(a < b for a, b in zip(values, values[1:], strict=False))
+    _require(
+        bool(values) and values[0] >= minimum and ascending,
+        key,
+        list(values),
+        f"must be ascending integers, each at least {minimum}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network. Defaults are those of the Neural GPU as released (SPECS B.1)."""
+
+    family: Family = "neural_gpu"
+    #: Maps (channels) of the state.
+    filters: int = 24
+    #: Rows of the state; `neural_gpu` only (the diagonal family has one).
+    height: int = 4
+    #: Classes of the input embedding, symbol 0 (pad) included.
+    input_symbols: int = 33
+    #: Classes of the output, symbol 0 (pad) included.
+    output_symbols: int = 33
+    #: q of the gate clip(q*sigmoid - (q-1)/2, 0, 1); below 1.01 the gate is a plain sigmoid.
+    gate_cutoff: float = 1.2
+    #: Copies of the recurrent weights, used cyclically in time and pulled together (relaxation).
+    weight_copies: int = 6
+    #: Convolutional GRUs applied in one time step.
+    layers: int = 2
+    #: Time steps beyond the length: 1 in the released code, 0 in the code the paper's sweeps ran.
+    extra_steps: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.filters >= 1, "filters", self.filters, "must be at least 1")
+        _require(1 <= self.height <= 16, "height", self.height, "must be between 1 and 16")
+        _require(self.input_symbols >= 2, "input_symbols", self.input_symbols, "must be at least 2")
+        _require(
+            self.output_symbols >= 2, "output_symbols", self.output_symbols, "must be at least 2"
+        )
+        _require(
+            0 <= self.gate_cutoff <= 10, "gate_cutoff", self.gate_cutoff, "must be between 0 and 10"
+        )
+        _require(self.weight_copies >= 1, "weight_copies", self.weight_copies, "must be at least 1")
+        _require(1 <= self.layers <= 8, "layers", self.layers, "must be between 1 and 8")
+        _require(
+            0 <= self.extra_steps <= 1, "extra_steps", self.extra_steps, "must be 0 or 1"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The optimization of one seed (SPECS B.2, B.3, D)."""
+
+    #: Tasks; curriculum kind 0 trains on the first one only.
+    tasks: tuple[str, ...] = ("badd",)
+    #: Parameter updates before the run is finished.
+    max_steps: int = 200_000
+    #: Sequences a step; with `all_bins`, sequences a bin.
+    batch_size: int = 32
+    #: `curriculum`: one length a step, lengthened as it is mastered. `all_bins`: every bin each step.
+    schedule: Schedule = "curriculum"
+    #: Shortest and longest training length (`curriculum`), in symbols.
+    min_length: int = 5
+    max_length: int = 41
+    #: Padded lengths. A batch is padded to the smallest that holds it; `all_bins` trains on each.
+    bins: tuple[int, ...] = (8, 12, 16, 20, 24, 28, 32, 36, 40, 48)
+    #: Distinct examples kept a length, drawn once a seed; 0 draws fresh ones every step.
+    examples_per_length: int = 0
+    #: Share of each bin's examples that are shorter than the bin (`all_bins`).
+    shorter_share: float = 0.0
+    #: Steps between statistics, and the unit of curriculum, pull and learning-rate decisions.
+    steps_per_epoch: int = 200
+    #: Epoch sequence error at or below which the curriculum goes on.
+    curriculum_error: float = 0.15
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 1e-3
+    #: Factor on the learning rate after an epoch that did not improve.
+    learning_rate_decay: float = 0.98
+    #: Floor of the decayed learning rate, as a share of the first one.
+    learning_rate_floor: float = 0.0
+    #: epsilon of the optimizer's denominator.
+    epsilon: float = 1e-4
+    #: Largest global norm of one seed's gradient (`adam`); `adamax` clips elementwise on its own.
+    clip_norm: float = 1.0
+    #: Probability of dropping a state value; `neural_gpu` scales it by 8 / bin length.
+    dropout: float = 0.15
+    #: Standard deviation of gradient noise, as a multiple of the learning rate (SPECS D).
+    gradient_noise: float = 0.0
+    #: First weight of the relaxation pull, its growth a mastered epoch and its ceiling, from
+    #: which on the copies are averaged instead.
+    pull: float = 0.0005
+    pull_growth: float = 1.2
+    pull_ceiling: float = 0.1
+    #: First (and largest) weight of the saturation cost (`diagonal_neural_gpu`); 0 leaves it out.
+    saturation: float = 0.0
+    #: A seed whose loss is not finite, or above this many times its first loss, has diverged.
+    divergence_factor: float = 1000.0
+    #: Stop early when an epoch's error on its own training batches is at or below this with the
+    #: curriculum at full length; negative never stops. No test sequence is looked at.
+    stop_error: float = -1.0
+
+    def __post_init__(self) -> None:
+        _require(len(self.tasks) >= 1, "tasks", list(self.tasks), "name at least one task")
+        _require(len(set(self.tasks)) == len(self.tasks), "tasks", list(self.tasks), "names twice")
+        for key in ("max_steps", "batch_size", "steps_per_epoch"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        _require(
+            1 <= self.min_length <= self.max_length,
+            "min_length",
+            self.min_length,
+            f"must be between 1 and max_length ({self.max_length})",
+        )
+        _require_ascending("bins", self.bins, 1)
+        _require(
+            self.schedule == "all_bins" or self.bins[-1] >= self.max_length,
+            "bins",
+            list(self.bins),
+            f"the last must hold max_length ({self.max_length})",
+        )
+        _require(
+            self.examples_per_length >= 0,
+            "examples_per_length",
+            self.examples_per_length,
+            "must not be negative",
+        )
+        for key in ("shorter_share", "curriculum_error", "dropout", "learning_rate_floor"):
+            value = getattr(self, key)
+            _require(0 <= value < 1, key, value, "must be in [0, 1)")
+        for key in ("learning_rate", "epsilon", "clip_norm", "pull_ceiling", "divergence_factor"):
+            _require(getattr(self, key) > 0, key, getattr(self, key), "must be positive")
+        _require(
+            0 < self.learning_rate_decay <= 1,
+            "learning_rate_decay",
+            self.learning_rate_decay,
+            "must be in (0, 1]",
+        )
+        _require(self.pull_growth >= 1, "pull_growth", self.pull_growth, "must be at least 1")
+        for key in ("gradient_noise", "pull", "saturation"):
+            _require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
+        _require(self.stop_error < 1, "stop_error", self.stop_error, "must be below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How often and on what a seed is tested (SPECS B.4, B.6). Test sequences are never trained on."""
+
+    #: Tasks tested; empty means the training tasks.
+    tasks: tuple[str, ...] = ()
+    #: Lengths tested, in symbols; beyond the training lengths they measure generalization.
+    lengths: tuple[int, ...] = (201,)
+    #: Fresh sequences drawn a test.
+    sequences: int = 128
+    #: Steps between tests; the last step is always tested.
+    every: int = 800
+    #: Long lengths are tested only when the epoch's training error is below this; the last test always
+    #: runs. 1 tests every time.
+    only_below: float = 1.0
+    #: Longest carry tested after training, in digits; 0 tests no carries. Additions only.
+    carry_limit: int = 0
+
+    def __post_init__(self) -> None:
+        _require(len(set(self.tasks)) == len(self.tasks), "tasks", list(self.tasks), "names twice")
+        _require_ascending("lengths", self.lengths, 1)
+        for key in ("sequences", "every"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        _require(0 < self.only_below <= 1, "only_below", self.only_below, "must be in (0, 1]")
+        _require(
+            0 <= self.carry_limit <= 4000, "carry_limit", self.carry_limit, "must be in 0..4000"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that fixes a seed run's result except the seed."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def evaluation_tasks(self) -> tuple[str, ...]:
+        """The tasks tested: those named, else the training tasks."""
+        return self.evaluation.tasks or self.training.tasks
+
+    def to_mapping(self) -> dict[str, dict[str, Any]]:
+        """Nested plain values, tuples as lists: what is stored and digested."""
+        return {
+            section: {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in values.items()
+            }
+            for section, values in asdict(self).items()
+        }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Mapping[str, Any]]) -> "RunConfig":
+        """The inverse of `to_mapping`, for values that were validated when they were stored."""
+        types = {
+            "model": ModelConfig,
+            "training": TrainingConfig,
+            "evaluation": EvaluationConfig,
+        }
+        sections: dict[str, Any] = {
+            section: types[section](
+                **{
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in values.items()
+                }
+            )
+            for section, values in mapping.items()
+        }
+        return cls(**sections)
+
+
+#: What each family's reference program uses where it differs from the dataclass defaults (SPECS D).
+#: Dotted key -> value. The diagonal learning rate is 0.01 * 48 / filters: see `family_defaults`.
+FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "neural_gpu": {},
+    "diagonal_neural_gpu": {
+        "model.filters": 96,
+        "model.height": 1,
+        "model.input_symbols": 13,
+        "model.output_symbols": 13,
+        "model.weight_copies": 1,
+        "model.layers": 1,
+        "model.extra_steps": 0,
+        "training.schedule": "all_bins",
+        "training.tasks": ("bmul_dn",),
+        "training.max_steps": 20_000,
+        "training.bins": (8, 12, 16, 20, 25, 28, 31, 36, 41),
+        "training.examples_per_length": 10_000,
+        "training.shorter_share": 0.05,
+        "training.optimizer": "adamax",
+        "training.learning_rate_decay": 0.7,
+        "training.learning_rate_floor": 1 / 60,
+        "training.epsilon": 1e-8,
+        "training.dropout": 0.1,
+        "training.gradient_noise": 1e-4,
+        "training.pull": 0.0,
+        "training.saturation": 1e-3,
+        "evaluation.lengths": (401,),
+        "evaluation.sequences": 32,
+        "evaluation.every": 200,
+    },
+}
+
+
+def family_defaults(family: str, filters: int | None) -> dict[str, Any]:
+    """The dotted defaults of a family, the size-dependent ones included.
+
+    Raises:
+        ValueError: There is no such family.
+    """
+    if family not in FAMILY_DEFAULTS:
+        raise ValueError(f"model.family is {family!r}: must be one of {sorted(FAMILY_DEFAULTS)}")
+    defaults = dict(FAMILY_DEFAULTS[family])
+    if family == "diagonal_neural_gpu":
+        maps = filters or defaults["model.filters"]
+        defaults["training.learning_rate"] = 0.01 * 48 / maps
+    return defaults
+
+
+def config_keys() -> Iterator[str]:
+    """Every dotted key a spec may set: `model.filters`, `training.dropout`, …"""
+    for section in fields(RunConfig):
+        for key in fields(section.default_factory):  # type: ignore[arg-type, misc]
+            yield f"{section.name}.{key.name}"
