@@ -1,0 +1,173 @@
+"""Every error as application/problem+json (RFC 9457), by one table {exception: status}."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+
+from db import errors
+from ngpu_core.tasks.registry import UnknownTask
+from service import refusals
+from sweeps.problems import SpecError
+
+logger = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+#: What each refusal is in HTTP. A subclass is found through its bases.
+STATUSES: Mapping[type[Exception], HTTPStatus] = {
+    errors.SweepNotFound: HTTPStatus.NOT_FOUND,
+    errors.SeedRunNotFound: HTTPStatus.NOT_FOUND,
+    UnknownTask: HTTPStatus.NOT_FOUND,
+    errors.WrongState: HTTPStatus.CONFLICT,
+    errors.SeedsExist: HTTPStatus.CONFLICT,
+    errors.IdempotencyConflict: HTTPStatus.CONFLICT,
+    errors.BadCursor: HTTPStatus.BAD_REQUEST,
+    refusals.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    refusals.UnreadableBody: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    refusals.UnknownParameter: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SpecError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RequestValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    refusals.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    # The database is away for a moment: the client may ask again.
+    OperationalError: HTTPStatus.SERVICE_UNAVAILABLE,
+    InterfaceError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+RETRY_SECONDS = 2
+
+
+class WrongValue(BaseModel):
+    """One thing that is wrong in the request, and where."""
+
+    path: str = Field(examples=["grid.filters.24.model.filtres"])
+    message: str = Field(examples=["there is no key filtres"])
+    nearest: str | None = Field(default=None, examples=["filters"])
+
+
+class Problem(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:ngpu:spec-error"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    detail: str
+    instance: str = Field(examples=["/api/v1/sweeps"])
+    problems: list[WrongValue] = []
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of these error statuses, for a route's `responses`."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    type_: str = "about:blank",
+    problems: list[WrongValue] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """One problem as a response."""
+    body = Problem(
+        type=type_,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        problems=problems or [],
+    )
+    content = json.dumps(body.model_dump(), ensure_ascii=False, allow_nan=False)
+    # Text the sender gave may hold half a surrogate pair: it must not break the answer.
+    encoded = content.encode(errors="backslashreplace")
+    return Response(encoded, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Give the app a handler for everything that can go wrong."""
+    for kind in STATUSES:
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
+    wrong = _wrong_values(error)
+    return problem_response(
+        request,
+        status,
+        _detail(error, wrong),
+        type_=f"urn:ngpu:{_kebab(type(error).__name__)}",
+        problems=wrong,
+        headers=headers,
+    )
+
+
+def _detail(error: Exception, wrong: list[WrongValue]) -> str:
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("the database did not answer", exc_info=error)
+        return "the database does not answer at the moment: ask again"
+    if isinstance(error, RequestValidationError):
+        return "; ".join(f"{value.path}: {value.message}" for value in wrong)
+    return str(error)
+
+
+def _wrong_values(error: Exception) -> list[WrongValue]:
+    if isinstance(error, SpecError):
+        return [
+            WrongValue(path=one.path, message=one.message, nearest=one.nearest)
+            for one in error.problems
+        ]
+    if isinstance(error, RequestValidationError):
+        return [
+            WrongValue(path=".".join(map(str, one["loc"])), message=one["msg"])
+            for one in error.errors()
+        ]
+    if isinstance(error, refusals.UnknownParameter):
+        path = f"query.{error.name}"
+        return [WrongValue(path=path, message=str(error), nearest=error.nearest)]
+    if isinstance(error, UnknownTask):
+        return [WrongValue(path="path.name", message=str(error), nearest=error.nearest)]
+    return []
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"there is nothing at {request.url.path[:200]}"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "other methods")
+        detail = f"{request.method} is not possible here: {allowed} is"
+    return problem_response(request, error.status_code, detail, headers=error.headers)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    # The reason goes to the log under a name the sender can quote, never to the sender.
+    incident = uuid4().hex[:12]
+    logger.error("incident %s at %s", incident, request.url.path, exc_info=error)
+    detail = f"this is our mistake; the log names it as incident {incident}"
+    return problem_response(request, 500, detail, type_="urn:ngpu:internal-error")
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
