@@ -63,7 +63,10 @@ def short_complement_pair(
 
 
 def complement(first: Digits, base: int, widths: Widths, overflow: npt.NDArray[np.bool_]) -> Digits:
-    """What `first` lacks to base**w where `overflow` (it must not be 0 there), else to base**w - 1."""
+    """What `first` lacks to base**w where `overflow`, else to base**w - 1.
+
+    Where `overflow` is set `first` must not be 0: the complement would need a digit more.
+    """
     columns = digits.complement(first, base, widths)
     columns[:, 0] += overflow
     return digits.carry(columns, base)

@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from ngpu_core.tasks.arithmetic import arithmetic_tasks, diagonal_tasks
 from ngpu_core.tasks.sequences import sequence_tasks
+from ngpu_core.tasks.spaced import spaced_tasks
+from ngpu_core.tasks.spaced_words import spaced_word_tasks
 from ngpu_core.tasks.task import Batch, Task
 
 __all__ = ["Batch", "Task", "UnknownTask", "TASKS", "task", "valid_lengths"]
@@ -26,7 +28,13 @@ class UnknownTask(ValueError):
 
 
 def _by_name() -> Mapping[str, Task]:
-    tasks = chain(arithmetic_tasks(), sequence_tasks(), diagonal_tasks())
+    tasks = chain(
+        arithmetic_tasks(),
+        spaced_tasks(),
+        spaced_word_tasks(),
+        sequence_tasks(),
+        diagonal_tasks(),
+    )
     return MappingProxyType({task.name: task for task in tasks})
 
 

@@ -1,12 +1,11 @@
 """Every task's answers are computed again with Python integers."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngpu_core.randomness import stream
-from ngpu_core.tasks.registry import TASKS, Batch, Task, UnknownTask, task, valid_lengths
+from ngpu_core.tasks.registry import TASKS, Batch, Task
 
 SEEDS = st.integers(0, 2**31 - 1)
 NAMES = st.sampled_from(sorted(TASKS))
