@@ -7,6 +7,7 @@ module loads neither torch nor numpy: the web process validates specs with it.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 Family = Literal["neural_gpu", "diagonal_neural_gpu"]
@@ -14,13 +15,26 @@ Optimizer = Literal["adam", "adamax"]
 Schedule = Literal["curriculum", "all_bins"]
 
 
-def _require(holds: bool, key: str, value: object, rule: str) -> None:
+class WrongValue(ValueError):
+    """A value that no configuration can have."""
+
+    def __init__(self, key: str, value: object, rule: str, also: tuple[str, ...] = ()) -> None:
+        self.key = key
+        #: Keys of the same section that the value was held against.
+        self.also = also
+        super().__init__(key, value, rule, also)
+
+    def __str__(self) -> str:
+        return f"{self.key} is {self.args[1]!r}: {self.args[2]}"
+
+
+def _require(holds: bool, key: str, value: object, rule: str, also: tuple[str, ...] = ()) -> None:
     if not holds:
-        raise ValueError(f"{key} is {value!r}: {rule}")
+        raise WrongValue(key, value, rule, also)
 
 
 def _require_ascending(key: str, values: tuple[int, ...], minimum: int) -> None:
-    ascending = all(a < b for a, b in zip(values, values[1:], strict=False))
+    ascending = all(a < b for a, b in pairwise(values))
     _require(
         bool(values) and values[0] >= minimum and ascending,
         key,
@@ -33,6 +47,7 @@ def _require_ascending(key: str, values: tuple[int, ...], minimum: int) -> None:
 class ModelConfig:
     """The network. Defaults are those of the Neural GPU as released (SPECS B.1)."""
 
+    #: Kind of network; decides the defaults of all other keys.
     family: Family = "neural_gpu"
     #: Maps (channels) of the state.
     filters: int = 24
@@ -63,9 +78,7 @@ class ModelConfig:
         )
         _require(self.weight_copies >= 1, "weight_copies", self.weight_copies, "must be at least 1")
         _require(1 <= self.layers <= 8, "layers", self.layers, "must be between 1 and 8")
-        _require(
-            0 <= self.extra_steps <= 1, "extra_steps", self.extra_steps, "must be 0 or 1"
-        )
+        _require(0 <= self.extra_steps <= 1, "extra_steps", self.extra_steps, "must be 0 or 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +91,11 @@ class TrainingConfig:
     max_steps: int = 200_000
     #: Sequences a step; with `all_bins`, sequences a bin.
     batch_size: int = 32
-    #: `curriculum`: one length a step, lengthened as it is mastered. `all_bins`: every bin each step.
+    #: `curriculum`: one length a step, lengthened once mastered. `all_bins`: every bin each step.
     schedule: Schedule = "curriculum"
-    #: Shortest and longest training length (`curriculum`), in symbols.
+    #: Shortest training length (`curriculum`), in symbols.
     min_length: int = 5
+    #: Longest training length (`curriculum`), in symbols.
     max_length: int = 41
     #: Padded lengths. A batch is padded to the smallest that holds it; `all_bins` trains on each.
     bins: tuple[int, ...] = (8, 12, 16, 20, 24, 28, 32, 36, 40, 48)
@@ -93,7 +107,9 @@ class TrainingConfig:
     steps_per_epoch: int = 200
     #: Epoch sequence error at or below which the curriculum goes on.
     curriculum_error: float = 0.15
+    #: `adam`, or `adamax` with the clipping and decay of the diagonal family's reference.
     optimizer: Optimizer = "adam"
+    #: First learning rate.
     learning_rate: float = 1e-3
     #: Factor on the learning rate after an epoch that did not improve.
     learning_rate_decay: float = 0.98
@@ -107,10 +123,11 @@ class TrainingConfig:
     dropout: float = 0.15
     #: Standard deviation of gradient noise, as a multiple of the learning rate (SPECS D).
     gradient_noise: float = 0.0
-    #: First weight of the relaxation pull, its growth a mastered epoch and its ceiling, from
-    #: which on the copies are averaged instead.
+    #: First weight of the relaxation pull between the copies of the weights.
     pull: float = 0.0005
+    #: Factor on the pull after an epoch that mastered its length.
     pull_growth: float = 1.2
+    #: Pull from which on a mastered epoch averages the copies instead.
     pull_ceiling: float = 0.1
     #: First (and largest) weight of the saturation cost (`diagonal_neural_gpu`); 0 leaves it out.
     saturation: float = 0.0
@@ -130,6 +147,7 @@ class TrainingConfig:
             "min_length",
             self.min_length,
             f"must be between 1 and max_length ({self.max_length})",
+            also=("max_length",),
         )
         _require_ascending("bins", self.bins, 1)
         _require(
@@ -137,6 +155,7 @@ class TrainingConfig:
             "bins",
             list(self.bins),
             f"the last must hold max_length ({self.max_length})",
+            also=("max_length", "schedule"),
         )
         _require(
             self.examples_per_length >= 0,
@@ -163,7 +182,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How often and on what a seed is tested (SPECS B.4, B.6). Test sequences are never trained on."""
+    """How often and on what a seed is tested (SPECS B.4, B.6); never on training sequences."""
 
     #: Tasks tested; empty means the training tasks.
     tasks: tuple[str, ...] = ()
@@ -173,8 +192,8 @@ class EvaluationConfig:
     sequences: int = 128
     #: Steps between tests; the last step is always tested.
     every: int = 800
-    #: Long lengths are tested only when the epoch's training error is below this; the last test always
-    #: runs. 1 tests every time.
+    #: Long lengths are tested only when the epoch's training error is below this; the last test
+    #: always runs. 1 tests every time.
     only_below: float = 1.0
     #: Longest carry tested after training, in digits; 0 tests no carries. Additions only.
     carry_limit: int = 0
