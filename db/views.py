@@ -1,0 +1,323 @@
+"""The views: the public SQL interface, the same columns and numbers on SQLite and PostgreSQL.
+
+They have a MetaData of their own, so that Alembic does not take them for tables. Each text runs
+unchanged on both engines: doubles are written `CAST(… AS DOUBLE PRECISION)` and truth values as
+conditions. `pow` and `sqrt` need an SQLite built with its mathematical functions, as the
+distributions' `sqlite3` and Python's are.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+
+from db.clock import UtcTime
+
+metadata = MetaData()
+
+# Of a 95 % interval: z, the normal distribution's 97.5 % point, its square, half and a quarter of
+# that; and the share of one tail.
+_Z, _Z2 = "1.959963984540054", "3.8414588206941254"
+_Z2_HALF, _Z2_QUARTER = "1.9207294103470627", "0.9603647051735313"
+_TAIL = "0.025"
+
+
+def _share(wrong: str, of: str) -> str:
+    return f"CAST({wrong} AS DOUBLE PRECISION) / NULLIF({of}, 0)"
+
+
+# The error the success rule reads at one step: that of the task which does worst, so "every task
+# below" is "the worst task below". Correlated: a question about one sweep reads only its rows.
+_WORST = f"""MAX(CASE s.success_metric WHEN 'symbol_error'
+      THEN {_share("e.wrong_symbols", "e.symbols")}
+      ELSE {_share("e.wrong_sequences", "e.sequences")} END)"""
+_JUDGED = """FROM evaluations e
+    WHERE e.seed_run_id = r.id AND e.length = s.success_length
+      AND (s.success_task IS NULL OR e.task = s.success_task)
+    GROUP BY e.step"""
+
+SEED_RESULTS = f"""CREATE VIEW seed_results AS
+SELECT
+  seed_run_id, sweep_id, sweep, configuration_id, configuration, axes, seed, state,
+  CASE state
+    WHEN 'finished' THEN
+      CASE success_when WHEN 'ever' THEN first_success_step IS NOT NULL
+        ELSE COALESCE(final_error < success_below, 1 = 0) END
+    WHEN 'diverged' THEN 1 = 0 END AS succeeded,
+  CASE state WHEN 'finished' THEN first_success_step IS NOT NULL
+    WHEN 'diverged' THEN 1 = 0 END AS succeeded_ever,
+  CASE state WHEN 'finished' THEN COALESCE(final_error < success_below, 1 = 0)
+    WHEN 'diverged' THEN 1 = 0 END AS succeeded_final,
+  first_success_step, final_error, best_error, success_length, carry_threshold, carry_limit,
+  steps, max_steps, wall_seconds, reason, error, attempts, started_at, finished_at,
+  code_version, host
+FROM (
+  SELECT
+    r.id AS seed_run_id, r.sweep_id, s.name AS sweep, r.configuration_id,
+    c.label AS configuration, c.axes, r.seed, r.state, s.success_when, s.success_below,
+    (SELECT e.step
+    {_JUDGED}
+    HAVING {_WORST}
+      < s.success_below
+    ORDER BY e.step LIMIT 1) AS first_success_step,
+    (SELECT {_WORST}
+    {_JUDGED}
+    ORDER BY e.step DESC LIMIT 1) AS final_error,
+    (SELECT {_WORST}
+    {_JUDGED}
+    ORDER BY 1 LIMIT 1) AS best_error,
+    s.success_length,
+    (SELECT MIN(t.threshold) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_threshold,
+    (SELECT MIN(t.carry_limit) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_limit,
+    r.steps, r.max_steps, r.wall_seconds, r.reason, r.error, r.attempts,
+    r.started_at, r.finished_at, r.code_version, r.host
+  FROM seed_runs r
+  JOIN configurations c ON c.id = r.configuration_id
+  JOIN sweeps s ON s.id = r.sweep_id
+) judged"""
+
+
+def _low(k: str) -> str:
+    """Lower end of a 95 % interval for k of n: Wilson, and Clopper–Pearson at 0 and n."""
+    return f"""CASE WHEN n = 0 THEN NULL
+    WHEN {k} = 0 THEN CAST(0 AS DOUBLE PRECISION)
+    WHEN {k} = n THEN pow({_TAIL}, 1 / n)
+    ELSE ({k} + {_Z2_HALF}
+      - {_Z} * sqrt({k} * (n - {k}) / n + {_Z2_QUARTER})) / (n + {_Z2}) END"""
+
+
+def _high(k: str) -> str:
+    """Upper end of the same interval."""
+    return f"""CASE WHEN n = 0 THEN NULL
+    WHEN {k} = n THEN CAST(1 AS DOUBLE PRECISION)
+    WHEN {k} = 0 THEN 1 - pow({_TAIL}, 1 / n)
+    ELSE ({k} + {_Z2_HALF}
+      + {_Z} * sqrt({k} * (n - {k}) / n + {_Z2_QUARTER})) / (n + {_Z2}) END"""
+
+
+def _fraction(k: str, suffix: str) -> str:
+    return f"""CAST({k} AS INTEGER) AS succeeded{suffix}, {k} / NULLIF(n, 0) AS fraction{suffix},
+  {_low(k)} AS low{suffix},
+  {_high(k)} AS high{suffix}"""
+
+
+def _number(state: str) -> str:
+    return f"COUNT(CASE WHEN r.state = '{state}' THEN 1 END) AS {state}"
+
+
+def _successes(column: str, name: str) -> str:
+    return f"CAST(COUNT(CASE WHEN r.{column} THEN 1 END) AS DOUBLE PRECISION) AS {name}"
+
+
+SUCCESS_FRACTIONS = f"""CREATE VIEW success_fractions AS
+SELECT
+  sweep_id, sweep, configuration_id, position, configuration, axes,
+  requested, finished, diverged, failed, cancelled, pending, running,
+  CAST(n AS INTEGER) AS counted, failed + cancelled AS excluded,
+  {_fraction("k", "")},
+  {_fraction("k_ever", "_ever")},
+  {_fraction("k_final", "_final")},
+  when_rule
+FROM (
+  SELECT
+    s.id AS sweep_id, s.name AS sweep, c.id AS configuration_id, c.position,
+    c.label AS configuration, c.axes, s.success_when AS when_rule,
+    COUNT(r.seed_run_id) AS requested,
+    {_number("finished")},
+    {_number("diverged")},
+    {_number("failed")},
+    {_number("cancelled")},
+    {_number("pending")},
+    {_number("running")},
+    CAST(COUNT(CASE WHEN r.state IN ('finished', 'diverged') THEN 1 END)
+      AS DOUBLE PRECISION) AS n,
+    {_successes("succeeded", "k")},
+    {_successes("succeeded_ever", "k_ever")},
+    {_successes("succeeded_final", "k_final")}
+  FROM configurations c
+  JOIN sweeps s ON s.id = c.sweep_id
+  LEFT JOIN seed_results r ON r.configuration_id = c.id
+  GROUP BY s.id, c.id
+) counts"""
+
+_WHOSE = """r.sweep_id, s.name AS sweep, r.configuration_id, c.label AS configuration,
+  r.id AS seed_run_id, r.seed"""
+_RUNS = """JOIN configurations c ON c.id = r.configuration_id
+JOIN sweeps s ON s.id = r.sweep_id"""
+
+CARRY_THRESHOLDS = f"""CREATE VIEW carry_thresholds AS
+SELECT
+  {_WHOSE}, r.state,
+  t.task, t.threshold, t.carry_limit, t.threshold IS NULL AS censored, t.step
+FROM seed_runs r
+{_RUNS}
+JOIN carry_results t ON t.seed_run_id = r.id"""
+
+_ERRORS = f"""{_share("m.wrong_sequences", "m.sequences")} AS sequence_error,
+  {_share("m.wrong_symbols", "m.symbols")} AS symbol_error"""
+
+LEARNING_CURVES = f"""CREATE VIEW learning_curves AS
+SELECT
+  {_WHOSE}, 'training' AS kind, m.step, m.task, m.length,
+  {_ERRORS},
+  m.loss, m.learning_rate, m.curriculum_length
+FROM seed_runs r
+{_RUNS}
+JOIN training_epochs m ON m.seed_run_id = r.id
+UNION ALL
+SELECT
+  {_WHOSE}, 'test' AS kind, m.step, m.task, m.length,
+  {_ERRORS},
+  CAST(NULL AS DOUBLE PRECISION), CAST(NULL AS DOUBLE PRECISION), CAST(NULL AS INTEGER)
+FROM seed_runs r
+{_RUNS}
+JOIN evaluations m ON m.seed_run_id = r.id"""
+
+FAILURES = f"""CREATE VIEW failures AS
+SELECT
+  {_WHOSE}, r.state,
+  r.steps, r.max_steps, r.reason, r.error, r.attempts, r.finished_at, r.host
+FROM seed_runs r
+{_RUNS}
+WHERE r.state IN ('diverged', 'failed', 'cancelled')"""
+
+#: In the order they are created; the second reads the first.
+TEXTS = {
+    "seed_results": SEED_RESULTS,
+    "success_fractions": SUCCESS_FRACTIONS,
+    "carry_thresholds": CARRY_THRESHOLDS,
+    "learning_curves": LEARNING_CURVES,
+    "failures": FAILURES,
+}
+
+
+def create_views(conn: Connection) -> None:
+    """Create the views on tables that exist."""
+    for text in TEXTS.values():
+        conn.exec_driver_sql(text)
+
+
+def _whose() -> list[Column]:
+    return [
+        Column("sweep_id", Text),
+        Column("sweep", Text),
+        Column("configuration_id", BigInteger),
+        Column("configuration", Text),
+        Column("seed_run_id", BigInteger),
+        Column("seed", Integer),
+    ]
+
+
+seed_results = Table(
+    "seed_results",
+    metadata,
+    Column("seed_run_id", BigInteger),
+    Column("sweep_id", Text),
+    Column("sweep", Text),
+    Column("configuration_id", BigInteger),
+    Column("configuration", Text),
+    Column("axes", JSON),
+    Column("seed", Integer),
+    Column("state", Text),
+    Column("succeeded", Boolean),
+    Column("succeeded_ever", Boolean),
+    Column("succeeded_final", Boolean),
+    Column("first_success_step", Integer),
+    Column("final_error", Double),
+    Column("best_error", Double),
+    Column("success_length", Integer),
+    Column("carry_threshold", Integer),
+    Column("carry_limit", Integer),
+    Column("steps", Integer),
+    Column("max_steps", Integer),
+    Column("wall_seconds", Double),
+    Column("reason", Text),
+    Column("error", Text),
+    Column("attempts", Integer),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    Column("code_version", Text),
+    Column("host", Text),
+)
+
+success_fractions = Table(
+    "success_fractions",
+    metadata,
+    Column("sweep_id", Text),
+    Column("sweep", Text),
+    Column("configuration_id", BigInteger),
+    Column("position", Integer),
+    Column("configuration", Text),
+    Column("axes", JSON),
+    Column("requested", Integer),
+    Column("finished", Integer),
+    Column("diverged", Integer),
+    Column("failed", Integer),
+    Column("cancelled", Integer),
+    Column("pending", Integer),
+    Column("running", Integer),
+    Column("counted", Integer),
+    Column("excluded", Integer),
+    Column("succeeded", Integer),
+    Column("fraction", Double),
+    Column("low", Double),
+    Column("high", Double),
+    Column("succeeded_ever", Integer),
+    Column("fraction_ever", Double),
+    Column("low_ever", Double),
+    Column("high_ever", Double),
+    Column("succeeded_final", Integer),
+    Column("fraction_final", Double),
+    Column("low_final", Double),
+    Column("high_final", Double),
+    Column("when_rule", Text),
+)
+
+carry_thresholds = Table(
+    "carry_thresholds",
+    metadata,
+    *_whose(),
+    Column("state", Text),
+    Column("task", Text),
+    Column("threshold", Integer),
+    Column("carry_limit", Integer),
+    Column("censored", Boolean),
+    Column("step", Integer),
+)
+
+learning_curves = Table(
+    "learning_curves",
+    metadata,
+    *_whose(),
+    Column("kind", Text),
+    Column("step", Integer),
+    Column("task", Text),
+    Column("length", Integer),
+    Column("sequence_error", Double),
+    Column("symbol_error", Double),
+    Column("loss", Double),
+    Column("learning_rate", Double),
+    Column("curriculum_length", Integer),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    *_whose(),
+    Column("state", Text),
+    Column("steps", Integer),
+    Column("max_steps", Integer),
+    Column("reason", Text),
+    Column("error", Text),
+    Column("attempts", Integer),
+    Column("finished_at", UtcTime),
+    Column("host", Text),
+)
