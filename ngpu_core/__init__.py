@@ -1,1 +1,1 @@
-"""The science: models, tasks, training and evaluation of Neural GPUs. Needs torch and numpy only."""
+"""The science: models, tasks, training and evaluation of Neural GPUs. Needs torch and numpy."""

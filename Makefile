@@ -1,0 +1,56 @@
+# Every habit of the project is one target. `make demo` and `make test` need nothing before them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NGPU := $(BIN)/ngpu
+
+.PHONY: setup demo test test-all check format bench serve vendor clean
+
+setup: $(STAMP)  ## a virtual environment with pinned dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed as '$(PYTHON)'; name another with make PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned dependencies (a minute or two; torch is the largest) …"
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the main job: service up, demo sweep trained, table and page shown, until Ctrl-C
+	$(NGPU) demo
+
+serve: $(STAMP)  ## API, dashboard and scheduler on http://127.0.0.1:8000
+	$(NGPU) serve
+
+check: $(STAMP)  ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## let the formatter and the linter fix what they can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(STAMP) check browser  ## check, then every test that is not slow
+	$(BIN)/pytest
+
+test-all: $(STAMP) check browser  ## the slow tests too
+	$(BIN)/pytest -m "slow or not slow"
+
+.PHONY: browser
+browser:  # the browser tests drive Debian's Chromium; without it they are skipped and say so
+	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && { echo "Installing Chromium for the browser tests …"; apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } ; } \
+	  || echo "No Chromium: the browser tests will be skipped (Debian: apt-get install chromium)"
+
+bench: $(STAMP)  ## seed-steps a second of the engine beside the loop a user would write
+	$(BIN)/python -m benchmarks.training --family neural_gpu --filters 24 --length 20
+	$(BIN)/python -m benchmarks.training --family diagonal_neural_gpu --filters 24 --length 12
+
+vendor: $(STAMP)  ## fetch the browser's script files again
+	$(BIN)/python scripts/vendor_static.py
+
+clean:  ## remove the virtual environment and everything the service wrote
+	rm -rf $(VENV) var

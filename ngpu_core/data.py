@@ -1,0 +1,112 @@
+"""Training batches of one seed: fresh every step, or from a pool drawn once (SPECS D)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ngpu_core.config import RunConfig
+from ngpu_core.randomness import stream
+from ngpu_core.tasks.registry import Batch, Task, task, valid_lengths
+
+#: Draws without a new example before a pool is taken as complete (SPECS D).
+FAILED_DRAWS = 20
+
+
+def pad(batch: Batch, length: int) -> Batch:
+    """Pad a batch with symbol 0 to `length` columns."""
+    missing = length - batch.targets.shape[1]
+    return Batch(
+        inputs=np.pad(batch.inputs, ((0, 0), (0, 0), (0, missing))),
+        targets=np.pad(batch.targets, ((0, 0), (0, missing))),
+    )
+
+
+def stack(batches: list[Batch]) -> Batch:
+    """One batch after another."""
+    return Batch(
+        inputs=np.concatenate([batch.inputs for batch in batches]),
+        targets=np.concatenate([batch.targets for batch in batches]),
+    )
+
+
+def padded_length(config: RunConfig, length: int) -> int:
+    """The smallest bin that holds a length; the length itself beyond the last."""
+    return next((size for size in config.training.bins if size >= length), length)
+
+
+def bin_length(chosen: Task, size: int) -> int:
+    """The longest length of a task that a bin holds.
+
+    Raises:
+        ValueError: The bin is shorter than the task's shortest length.
+    """
+    lengths = valid_lengths(chosen, 1, size)
+    if not lengths:
+        raise ValueError(f"bin {size} is too short for task {chosen.name}")
+    return lengths[-1]
+
+
+@dataclass(kw_only=True)
+class TrainingData:
+    """Where one seed's training batches come from. A batch is fixed by (seed, step, length)."""
+
+    config: RunConfig
+    seed: int
+    _pools: dict[int, Batch] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """The task trained on: the first (curriculum kind 0)."""
+        return task(self.config.training.tasks[0])
+
+    def curriculum_batch(self, step: int, length: int) -> Batch:
+        """A batch at exactly this length."""
+        generator = stream(self.seed, f"data:{length}", step)
+        return self._draw(generator, self.config.training.batch_size, length)
+
+    def bin_batch(self, step: int, size: int) -> Batch:
+        """A batch of one bin, a share of it shorter, padded to the bin's size."""
+        training = self.config.training
+        generator = stream(self.seed, f"data:{size}", step)
+        longest = bin_length(self.task, size)
+        shorter = valid_lengths(self.task, 1, longest - 1)
+        count = training.batch_size
+        parts = []
+        if training.shorter_share > 0 and shorter:
+            drawn = generator.choice(shorter, generator.binomial(count, training.shorter_share))
+            for length, times in zip(*np.unique(drawn, return_counts=True), strict=True):
+                parts.append(pad(self._draw(generator, int(times), int(length)), size))
+            count -= len(drawn)
+        parts.append(pad(self._draw(generator, count, longest), size))
+        return stack(parts)
+
+    def _draw(self, generator: np.random.Generator, count: int, length: int) -> Batch:
+        if not self.config.training.examples_per_length:
+            return self._fresh(generator, count, length)
+        pool = self._pool(length)
+        chosen = generator.integers(0, len(pool.targets), count)
+        return Batch(inputs=pool.inputs[chosen], targets=pool.targets[chosen])
+
+    def _fresh(self, generator: np.random.Generator, count: int, length: int) -> Batch:
+        symbols = min(self.config.model.input_symbols, self.config.model.output_symbols)
+        return self.task.sample(generator, count, length, symbols=symbols)
+
+    def _pool(self, length: int) -> Batch:
+        """Up to `examples_per_length` distinct examples of a length, drawn once."""
+        if length not in self._pools:
+            self._pools[length] = self._distinct(length)
+        return self._pools[length]
+
+    def _distinct(self, length: int) -> Batch:
+        wanted = self.config.training.examples_per_length
+        generator = stream(self.seed, f"pool:{length}")
+        pool = self._fresh(generator, wanted, length)
+        for _ in range(FAILED_DRAWS):
+            flat = pool.inputs.reshape(len(pool.inputs), -1)
+            _, first = np.unique(flat, axis=0, return_index=True)
+            first.sort()
+            pool = Batch(inputs=pool.inputs[first], targets=pool.targets[first])
+            if len(first) >= wanted or len(first) < wanted // 2:
+                break  # full, or so few exist that more draws find nothing new
+            pool = stack([pool, self._fresh(generator, wanted - len(first), length)])
+        return Batch(inputs=pool.inputs[:wanted], targets=pool.targets[:wanted])

@@ -1,0 +1,106 @@
+"""The seam between training and a family of networks.
+
+Every tensor carries the seeds of a pack on an axis of its own, S: parameters are (S, …), data
+(S, B, …). Seeds share the arithmetic and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Parameters = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """A batch padded to one length.
+
+    Attributes:
+        inputs: Symbol ids, (S, B, rows, L) int64; 0 is pad.
+        targets: Symbol ids, (S, B, L) int64; 0 is pad.
+        padded_length: The length the reference would pad to; at least L. It scales the loss and the
+            dropout, and the positions beyond L are never computed since nothing there is unmasked.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    padded_length: int
+
+    @property
+    def mask(self) -> Tensor:
+        """1 where any input row or the target holds a symbol: (S, B, L) bool."""
+        return (self.inputs > 0).any(dim=2) | (self.targets > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a forward pass gives.
+
+    Attributes:
+        logits: One (S, B, L, classes) tensor a bin, in the order of the bins.
+        saturation: Saturation cost (S,), unweighted; zeros in families that have none.
+    """
+
+    logits: list[Tensor]
+    saturation: Tensor
+
+
+class Dropout(Protocol):
+    """Draws scaled keep masks: 0 with the dropout probability, else 1 / (1 - probability)."""
+
+    def mask(self, shape: Sequence[int], padded_length: int) -> Tensor | None:
+        """A mask (S, *shape), or None when nothing is dropped."""
+        ...
+
+
+class Network(Protocol):
+    """One family at one size. Stateless: parameters come in, numbers go out."""
+
+    @property
+    def relaxed(self) -> frozenset[str]:
+        """Names of the parameters whose second axis holds copies pulled towards their mean."""
+        ...
+
+    def initialize(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Fresh float32 parameters of one seed, without the seed axis."""
+        ...
+
+    def forward(
+        self, parameters: Parameters, bins: Sequence[Bin], dropout: Dropout | None = None
+    ) -> Output:
+        """Run every bin through the network; `dropout` only in training."""
+        ...
+
+    def loss(self, logits: Tensor, batch: Bin) -> Tensor:
+        """Cross-entropy of one bin as the family counts it, (S,)."""
+        ...
+
+    def scored(self, batch: Bin) -> Tensor:
+        """The positions whose symbols count as right or wrong, (S, B, L) bool."""
+        ...
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of every position, (S, B, L), from (S, B, L, classes) and ids."""
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    return -log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+
+def embed(table: Tensor, inputs: Tensor) -> Tensor:
+    """Look symbols up, each seed in its own table.
+
+    Args:
+        table: (S, classes, m).
+        inputs: (S, B, …) ids.
+
+    Returns:
+        (S, B, …, m).
+    """
+    seeds, classes, maps = table.shape
+    offsets = torch.arange(seeds, device=inputs.device) * classes
+    ids = inputs + offsets.view(-1, *[1] * (inputs.dim() - 1))
+    return torch.nn.functional.embedding(ids, table.reshape(seeds * classes, maps))

@@ -1,0 +1,372 @@
+"""The training loop: a pack of seeds from its current state to the end, as events.
+
+On a CPU the pack's seeds are computed one after the other, which keeps their working set in cache
+and their numbers equal to the last bit; on a GPU those that share a shape are computed at once. Either
+way a seed ends where it would alone.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ngpu_core.config import RunConfig
+from ngpu_core.curriculum import Curriculum, EpochStatistics, draw_length
+from ngpu_core.data import TrainingData, padded_length
+from ngpu_core.evaluation import carry_threshold, evaluate_seed, to_bin, wrong_counts
+from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded, TrainingEpoch
+from ngpu_core.models.families import network
+from ngpu_core.models.network import Bin
+from ngpu_core.optimizers import add_gradient_noise, optimizer
+from ngpu_core.packing import KeyedDropout, SeedPack
+from ngpu_core.randomness import stream
+from ngpu_core.tasks.registry import Batch
+
+#: Seconds between two `Progress` events.
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass(kw_only=True)
+class EpochCounts:
+    """What a seed's in-curriculum batches of the running epoch add up to."""
+
+    batches: int = 0
+    loss: float = 0.0
+    weighted_saturation: float = 0.0
+    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    longest: int = 0
+
+    def add(self, loss: float, saturation: float, counts: Sequence[int], length: int) -> None:
+        """Count one batch."""
+        self.batches += 1
+        self.loss += loss
+        self.weighted_saturation += saturation
+        self.counts = [old + new for old, new in zip(self.counts, counts, strict=True)]
+        self.longest = max(self.longest, length)
+
+    @property
+    def sequence_error(self) -> float:
+        """Share of wrong sequences; 1 before anything was counted."""
+        return self.counts[1] / self.counts[0] if self.counts[0] else 1.0
+
+    def statistics(self) -> EpochStatistics | None:
+        """What the curriculum decides on; None when nothing was counted."""
+        if not self.batches:
+            return None
+        return EpochStatistics(
+            loss=self.loss / self.batches,
+            sequence_error=self.sequence_error,
+            weighted_saturation=self.weighted_saturation / self.batches,
+        )
+
+
+@dataclass(kw_only=True)
+class SeedProgress:
+    """One seed's changing state beside its tensors."""
+
+    data: TrainingData
+    curriculum: Curriculum
+    first_loss: float | None = None
+    epoch: EpochCounts = field(default_factory=EpochCounts)
+    #: Sequence error of the last whole epoch.
+    epoch_error: float = 1.0
+    tested_at: int = -1
+
+
+class PackTrainer:
+    """Trains the seeds of one pack.
+
+    Args:
+        config: What to train; equal for all seeds.
+        seeds: P distinct seeds.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        ValueError: `seeds` is empty or repeats a seed.
+    """
+
+    def __init__(self, config: RunConfig, seeds: Sequence[int], *, device: str = "cpu") -> None:
+        self.config = config
+        self.device = device
+        self.network = network(config.model)
+        self.pack = SeedPack.initialize(self.network, seeds, device)
+        self.optimizer = optimizer(config.training)
+        self.optimizer.prepare(self.pack)
+        self.step = 0
+        self._progress = {
+            seed: SeedProgress(
+                data=TrainingData(config=config, seed=seed), curriculum=Curriculum.start(config)
+            )
+            for seed in self.pack.seeds
+        }
+        self._active = list(self.pack.seeds)
+
+    def seed_state(self, seed: int) -> dict[str, Any]:
+        """One seed's weights and training state, between two epochs: tensors and plain values."""
+        progress = self._progress[seed]
+        return {
+            "seed": seed,
+            "step": self.step,
+            "config": self.config.to_mapping(),
+            "tensors": self.pack.seed_tensors(seed),
+            "curriculum": progress.curriculum.to_mapping(),
+            "first_loss": progress.first_loss,
+            "epoch_error": progress.epoch_error,
+            "tested_at": progress.tested_at,
+        }
+
+    def load_seed_states(self, states: Mapping[int, Mapping[str, Any]]) -> None:
+        """Go on from checkpoints: one state a seed of this pack, all at one step.
+
+        Raises:
+            ValueError: A seed is missing, the steps differ, or a state is of another configuration.
+        """
+        steps = {state["step"] for state in states.values()}
+        if set(states) != set(self.pack.seeds) or len(steps) != 1:
+            raise ValueError(
+                f"checkpoints of seeds {sorted(states)} at steps {sorted(steps)}: "
+                f"need seeds {sorted(self.pack.seeds)} at one step"
+            )
+        for seed, state in states.items():
+            if state["config"] != self.config.to_mapping():
+                raise ValueError(f"the checkpoint of seed {seed} is of another configuration")
+            self.pack.load_seed_tensors(seed, state["tensors"])
+            progress = self._progress[seed]
+            progress.curriculum = Curriculum.from_mapping(state["curriculum"])
+            progress.first_loss = state["first_loss"]
+            progress.epoch_error = state["epoch_error"]
+            progress.tested_at = state["tested_at"]
+            progress.epoch = EpochCounts()
+        self.step = steps.pop()
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end, yielding facts as they become true."""
+        reported = time.monotonic()
+        while self._active:
+            self.step += 1
+            yield from self._diverged(self._train_step())
+            if time.monotonic() - reported >= PROGRESS_SECONDS:
+                reported = time.monotonic()
+                yield Progress(step=self.step, active=tuple(self._active))
+            last = self.step >= self.config.training.max_steps
+            if self.step % self.config.training.steps_per_epoch == 0 or last:
+                yield from self._end_epoch()
+            if self.step % self.config.evaluation.every == 0 or last:
+                yield from self._evaluate(last=last)
+            if last:
+                yield from self._finish(list(self._active), "trained to its last step")
+            if self.step % self.config.training.steps_per_epoch == 0:
+                yield EpochEnd(step=self.step, active=tuple(self._active))
+
+    def _train_step(self) -> dict[int, str]:
+        """One update of every active seed; the reason for each that diverged."""
+        groups = self._groups()
+        gradients = {name: torch.zeros_like(value) for name, value in self.pack.parameters.items()}
+        reasons: dict[int, str] = {}
+        for seeds, bins in groups:
+            reasons |= self._differentiate(seeds, bins, gradients)
+        alive = [seed in self._active and seed not in reasons for seed in self.pack.seeds]
+        rates = [self._progress[seed].curriculum.learning_rate for seed in self.pack.seeds]
+        self.optimizer.update(
+            self.pack,
+            gradients,
+            torch.tensor(rates, device=self.device),
+            torch.tensor(alive, device=self.device),
+            self.step,
+        )
+        return reasons
+
+    def _groups(self) -> list[tuple[list[int], list[Bin]]]:
+        """This step's batches: seeds that are computed at once, and their bins."""
+        drawn = {seed: self._draw(seed) for seed in self._active}
+        by_shape: dict[tuple[Any, ...], list[int]] = {}
+        for seed, batches in drawn.items():
+            shape = tuple(batch.targets.shape[1] for batch, _ in batches)
+            by_shape.setdefault(shape if self.device != "cpu" else (seed,), []).append(seed)
+        return [
+            (
+                seeds,
+                [
+                    to_bin([drawn[seed][place][0] for seed in seeds], size, self.device)
+                    for place, (_, size) in enumerate(drawn[seeds[0]])
+                ],
+            )
+            for seeds in by_shape.values()
+        ]
+
+    def _draw(self, seed: int) -> list[tuple[Batch, int]]:
+        """A seed's batches of this step, each with its padded length."""
+        progress, training = self._progress[seed], self.config.training
+        if training.schedule == "all_bins":
+            return [(progress.data.bin_batch(self.step, size), size) for size in training.bins]
+        generator = stream(seed, "length", self.step)
+        length = draw_length(self.config, progress.curriculum.length, generator)
+        batch = progress.data.curriculum_batch(self.step, length)
+        return [(batch, padded_length(self.config, length))]
+
+    def _differentiate(
+        self, seeds: list[int], bins: list[Bin], gradients: dict[str, Tensor]
+    ) -> dict[int, str]:
+        """Fill in the gradients of some seeds and count their batches; who diverged and why."""
+        places = [self.pack.place(seed) for seed in seeds]
+        leaves = self.pack.leaves(places)
+        output = self.network.forward(leaves, bins, self._dropout(seeds))
+        losses = torch.stack(
+            [
+                self.network.loss(logits, batch)
+                for logits, batch in zip(output.logits, bins, strict=True)
+            ]
+        ).mean(dim=0)
+        curricula = [self._progress[seed].curriculum for seed in seeds]
+        weights = torch.tensor([c.saturation_weight for c in curricula], device=self.device)
+        pulls = torch.tensor([c.pull for c in curricula], device=self.device)
+        saturation = weights * output.saturation
+        (losses + saturation + pulls * self._relaxation(leaves)).sum().backward()
+        found = {
+            name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+            for name, leaf in leaves.items()
+        }
+        noise = self.config.training.gradient_noise
+        add_gradient_noise(found, seeds, [noise * c.learning_rate for c in curricula], self.step)
+        for name, gradient in found.items():
+            gradients[name][places] = gradient
+        self._count(seeds, bins, output.logits, losses.tolist(), saturation.tolist())
+        finite = torch.stack([gradient.flatten(1).isfinite().all(1) for gradient in found.values()])
+        return self._diverging(seeds, losses.tolist(), finite.all(dim=0).tolist())
+
+    def _dropout(self, seeds: list[int]) -> KeyedDropout:
+        return KeyedDropout(
+            seeds=seeds,
+            step=self.step,
+            probability=self.config.training.dropout,
+            scaled_by=8 if self.config.model.family == "neural_gpu" else 0,
+            device=self.device,
+        )
+
+    def _relaxation(self, leaves: Mapping[str, Tensor]) -> Tensor:
+        """Squared distance of the weight copies from their mean, (S,)."""
+        total = next(iter(leaves.values())).new_zeros(len(next(iter(leaves.values()))))
+        if self.config.model.weight_copies == 1:
+            return total
+        for name in self.network.relaxed:
+            copies = leaves[name]
+            spread = copies - copies.mean(dim=1, keepdim=True)
+            total = total + spread.square().flatten(1).sum(dim=1)
+        return total
+
+    def _count(
+        self,
+        seeds: list[int],
+        bins: list[Bin],
+        logits: list[Tensor],
+        losses: list[float],
+        saturation: list[float],
+    ) -> None:
+        """Add in-curriculum batches to each seed's epoch."""
+        with torch.no_grad():
+            counts = sum(
+                wrong_counts(self.network, one, batch)
+                for one, batch in zip(logits, bins, strict=True)
+            )
+        assert isinstance(counts, Tensor)
+        length = max(batch.targets.shape[2] for batch in bins)
+        padded = max(batch.padded_length for batch in bins)
+        rows = zip(seeds, losses, saturation, counts.tolist(), strict=True)
+        for seed, loss, cost, row in rows:
+            progress = self._progress[seed]
+            if length <= progress.curriculum.length:
+                progress.epoch.add(loss, cost, row, padded)
+
+    def _diverging(
+        self, seeds: list[int], losses: list[float], finite: list[bool]
+    ) -> dict[int, str]:
+        """Why each seed that diverges in this step does."""
+        reasons = {}
+        factor = self.config.training.divergence_factor
+        for seed, loss, is_finite in zip(seeds, losses, finite, strict=True):
+            progress = self._progress[seed]
+            if progress.first_loss is None:
+                progress.first_loss = loss
+            if not is_finite or loss != loss or loss == float("inf"):
+                reasons[seed] = "the loss or its gradient is not a finite number"
+            elif loss > factor * progress.first_loss:
+                first = f"{progress.first_loss:.3g}"
+                reasons[seed] = f"loss {loss:.3g} is above {factor:g} times the first, {first}"
+        return reasons
+
+    def _diverged(self, reasons: Mapping[int, str]) -> Iterator[Event]:
+        for seed, reason in reasons.items():
+            self._active.remove(seed)
+            yield SeedEnded(seed=seed, outcome=Outcome.DIVERGED, step=self.step, reason=reason)
+
+    def _end_epoch(self) -> Iterator[Event]:
+        """Report each seed's epoch and let its curriculum decide; stop those that may."""
+        whole = self.step % self.config.training.steps_per_epoch == 0
+        stopped = []
+        for seed in self._active:
+            progress = self._progress[seed]
+            yield self._epoch_event(seed, progress)
+            if not whole:
+                continue
+            progress.epoch_error = progress.epoch.sequence_error
+            mastered = progress.curriculum.at_full_length(self.config)
+            progress.curriculum = progress.curriculum.after_epoch(
+                self.config, progress.epoch.statistics()
+            )
+            if progress.curriculum.average_copies:
+                self._average_copies(seed)
+            if mastered and progress.epoch_error <= self.config.training.stop_error:
+                stopped.append(seed)
+            progress.epoch = EpochCounts()
+        if stopped and self.step < self.config.training.max_steps:
+            limit = self.config.training.stop_error
+            yield from self._finish(stopped, f"training sequence error at or below {limit:g}")
+
+    def _epoch_event(self, seed: int, progress: SeedProgress) -> TrainingEpoch:
+        sequences, wrong_sequences, symbols, wrong_symbols = progress.epoch.counts
+        batches = progress.epoch.batches
+        return TrainingEpoch(
+            seed=seed,
+            step=self.step,
+            task=self.config.training.tasks[0],
+            length=progress.epoch.longest,
+            curriculum_length=progress.curriculum.length,
+            loss=progress.epoch.loss / batches if batches else float("nan"),
+            sequences=sequences,
+            wrong_sequences=wrong_sequences,
+            symbols=symbols,
+            wrong_symbols=wrong_symbols,
+            learning_rate=progress.curriculum.learning_rate,
+            pull=progress.curriculum.pull,
+        )
+
+    def _average_copies(self, seed: int) -> None:
+        """Replace a seed's weight copies by their mean (SPECS B.2)."""
+        place = self.pack.place(seed)
+        for name in self.network.relaxed:
+            copies = self.pack.parameters[name][place]
+            copies.copy_(copies.mean(dim=0, keepdim=True).expand_as(copies))
+
+    def _evaluate(self, *, last: bool) -> Iterator[Event]:
+        for seed in self._active:
+            if last or self._progress[seed].epoch_error < self.config.evaluation.only_below:
+                yield from self._test(seed)
+
+    def _test(self, seed: int) -> Iterator[Event]:
+        progress = self._progress[seed]
+        if progress.tested_at != self.step:
+            progress.tested_at = self.step
+            alone = self.pack.select([self.pack.place(seed)])
+            yield from evaluate_seed(self.network, self.config, alone, seed, self.step)
+
+    def _finish(self, seeds: list[int], reason: str) -> Iterator[Event]:
+        """The last test of some seeds, their carries, and their end."""
+        for seed in seeds:
+            yield from self._test(seed)
+            alone = self.pack.select([self.pack.place(seed)])
+            yield from carry_threshold(self.network, self.config, alone, seed, self.step)
+            self._active.remove(seed)
+            yield SeedEnded(seed=seed, outcome=Outcome.FINISHED, step=self.step, reason=reason)
