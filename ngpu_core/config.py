@@ -303,5 +303,5 @@ def family_defaults(family: str, filters: int | None) -> dict[str, Any]:
 def config_keys() -> Iterator[str]:
     """Every dotted key a spec may set: `model.filters`, `training.dropout`, …"""
     for section in fields(RunConfig):
-        for key in fields(section.default_factory):  # type: ignore[arg-type, misc]
+        for key in fields(section.default_factory):  # type: ignore[arg-type]
             yield f"{section.name}.{key.name}"

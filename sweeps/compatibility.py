@@ -1,0 +1,81 @@
+"""Whether a network, its training and its tests fit the tasks they name."""
+
+from collections.abc import Iterator
+
+from ngpu_core.config import RunConfig
+from ngpu_core.tasks.registry import TASKS, Task
+from sweeps.grid import Conflict
+
+
+def conflicts(run: RunConfig) -> Iterator[Conflict]:
+    """Everything about a run's tasks that cannot work. Tasks that do not exist are passed over."""
+    tested = "evaluation.tasks" if run.evaluation.tasks else "training.tasks"
+    named = [(name, "training.tasks") for name in run.training.tasks]
+    named += [(name, "evaluation.tasks") for name in run.evaluation.tasks]
+    for name, key in named:
+        if name in TASKS:
+            yield from _alphabet_and_rows(run, TASKS[name], key)
+    for name in run.evaluation_tasks:
+        if name in TASKS:
+            yield from _test_lengths(run, TASKS[name], tested)
+    if run.training.tasks[0] in TASKS:
+        yield from _training_lengths(run, TASKS[run.training.tasks[0]])
+    yield from _carries(run, tested)
+
+
+def _alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
+    needs = {
+        "input_symbols": task.input_symbols,
+        "output_symbols": task.output_symbols,
+        "height": task.rows,
+    }
+    for field, needed in needs.items():
+        one_row = field == "height" and run.model.family == "diagonal_neural_gpu"
+        has = 1 if one_row else getattr(run.model, field)
+        if has < needed:
+            yield Conflict(
+                keys=(f"model.{field}", key, "model.family"),
+                message=f"{field} is {has}: task {task.name} needs at least {needed}",
+            )
+
+
+def _test_lengths(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
+    for length in run.evaluation.lengths:
+        if not task.valid(length):
+            try:
+                task.require_length(length)
+            except ValueError as error:
+                yield Conflict(keys=("evaluation.lengths", key), message=str(error))
+
+
+def _training_lengths(run: RunConfig, task: Task) -> Iterator[Conflict]:
+    training = run.training
+    if training.schedule == "all_bins":
+        if training.bins[0] < task.shortest:
+            yield Conflict(
+                keys=("training.bins", "training.tasks"),
+                message=f"bin {training.bins[0]} is too short for task {task.name}: "
+                f"its shortest length is {task.shortest}",
+            )
+    elif not _any_valid(task, training.min_length, training.max_length):
+        yield Conflict(
+            keys=("training.max_length", "training.min_length", "training.tasks"),
+            message=f"task {task.name} has no length in "
+            f"{training.min_length}..{training.max_length}: its shortest is {task.shortest}",
+        )
+
+
+def _any_valid(task: Task, low: int, high: int) -> bool:
+    first = max(low, task.shortest)
+    return any(map(task.valid, range(first, min(high, first + 64) + 1)))
+
+
+def _carries(run: RunConfig, key: str) -> Iterator[Conflict]:
+    names = run.evaluation_tasks
+    limit = run.evaluation.carry_limit
+    if limit and not any(name in TASKS and TASKS[name].operation == "+" for name in names):
+        yield Conflict(
+            keys=("evaluation.carry_limit", key),
+            message=f"carry_limit is {limit}: only additions carry, and {', '.join(names)} "
+            "are none; must be 0",
+        )
