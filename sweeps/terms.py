@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
 )
 
 from sweeps.keys import LARGEST, NO_TRUTH_VALUE, Name, note, one_line
