@@ -1,0 +1,65 @@
+"""Runs a sweep's trials one after another in this process: for tests and small machines."""
+
+import time
+import traceback
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import structlog
+
+from sweeps.recorder import PackQueue, PackWork, Recorder
+from sweeps.trial import TrialEnd, trial_steps
+
+#: Seconds between two looks at a queue that has nothing to lease right now.
+POLL_SECONDS = 0.5
+
+
+def run_locally(
+    queue: PackQueue,
+    connect_recorder: Callable[[PackWork], Recorder],
+    checkpoints: Path,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 30.0,
+) -> None:
+    """Claim and train packs until none remain or the sweep is no longer to run.
+
+    Args:
+        queue: The packs of one sweep.
+        connect_recorder: Gives the recorder of a leased pack.
+        checkpoints: Folder of checkpoints.
+        should_stop: Asked after every flush; a pack left so is given back, uncharged.
+        checkpoint_seconds: Least time between two checkpoints of a running seed.
+    """
+    while not should_stop():
+        work = queue.claim()
+        if work is not None:
+            steps = trial_steps(
+                work,
+                connect_recorder(work),
+                checkpoints=checkpoints,
+                checkpoint_seconds=checkpoint_seconds,
+            )
+            _run_pack(queue, work, steps, should_stop)
+        elif queue.exhausted():
+            return
+        else:
+            time.sleep(POLL_SECONDS)
+
+
+def _run_pack(
+    queue: PackQueue,
+    work: PackWork,
+    steps: Generator[int, None, TrialEnd],
+    should_stop: Callable[[], bool],
+) -> None:
+    """One trial; a fault that is not the pack's own gives it back."""
+    try:
+        for _ in steps:
+            if should_stop():
+                steps.close()
+                queue.release(work.pack_id, work.fence, "the runner was stopped")
+                return
+    except Exception:
+        structlog.get_logger().exception("trial broke", pack=work.pack_id)
+        queue.release(work.pack_id, work.fence, traceback.format_exc())

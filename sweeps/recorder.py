@@ -1,0 +1,128 @@
+"""The seam between training and the record: what a trial is given, and whom it tells.
+
+`sweeps` declares it and `service/recording.py` implements it over SQL, so a trial knows no
+database. A pack is leased to one worker at a time; its fence grows with every lease, and each write
+names the fence it was given. A worker that lost its pack therefore cannot change anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ngpu_core.config import RunConfig
+from ngpu_core.events import Measurement, SeedEnded
+
+
+class Fenced(Exception):
+    """The pack is no longer this worker's: stop, and write nothing more."""
+
+
+class RecordUnreachable(Exception):
+    """The record did not answer for longer than a lease lasts: an infrastructure fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRef:
+    """One seed's checkpoint file, as the record points to it."""
+
+    seed: int
+    step: int
+    #: Relative to the folder of checkpoints, with forward slashes.
+    path: str
+    sha256: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackWork:
+    """One leased pack: the seeds of one configuration that one worker trains together."""
+
+    pack_id: int
+    fence: int
+    sweep_id: str
+    configuration_id: int
+    run: RunConfig
+    #: The seeds that have not ended yet.
+    seeds: tuple[int, ...]
+    #: A checkpoint a seed, all at one step; empty starts at step 0.
+    resume: tuple[CheckpointRef, ...] = ()
+    #: Processors and (shares of) GPUs the trial may use.
+    cpu: int = 1
+    gpu: float = 0.0
+    #: Seconds earlier attempts trained.
+    wall_seconds: float = 0.0
+
+
+class Recorder(Protocol):
+    """Where one leased pack's facts go.
+
+    Each method is one transaction that holds either completely or not at all, may be repeated
+    without effect, renews the lease, and is guarded by the fence.
+
+    Raises:
+        Fenced: The pack has another fence by now; nothing was written.
+        RecordUnreachable: The record is away for longer than the lease and its grace.
+    """
+
+    def record(
+        self, events: Sequence[Measurement], *, steps: Mapping[int, int], wall_seconds: float
+    ) -> None:
+        """Write rows, and how far each active seed is.
+
+        Args:
+            events: In the order they were yielded.
+            steps: Seed -> steps trained, of the seeds still training.
+            wall_seconds: Seconds this pack has trained, earlier attempts included.
+        """
+
+    def checkpoint(
+        self,
+        events: Sequence[Measurement],
+        refs: Sequence[CheckpointRef],
+        *,
+        steps: Mapping[int, int],
+        wall_seconds: float,
+    ) -> None:
+        """Write the rows up to the checkpoint and point to its files, together."""
+
+    def end_seed(
+        self,
+        events: Sequence[Measurement],
+        ended: SeedEnded,
+        ref: CheckpointRef | None,
+        *,
+        wall_seconds: float,
+    ) -> None:
+        """Write a seed's last rows, its final checkpoint and its outcome, together."""
+
+    def complete(self) -> None:
+        """Every seed has ended: the pack is done."""
+
+    def fail(self, error: str) -> None:
+        """The training itself raised: charged to the pack, which the retry rule splits or fails."""
+
+    def forget_checkpoints(self) -> None:
+        """Drop the pack's checkpoints and rows, so that its next attempt starts at step 0."""
+
+    def renew(self) -> None:
+        """Say that the worker lives; says nothing about progress. Tries once."""
+
+
+class PackQueue(Protocol):
+    """The packs of one sweep, as its runner sees them."""
+
+    def claim(self) -> PackWork | None:
+        """Lease one pack that waits, or None when none can be leased now."""
+
+    def exhausted(self) -> bool:
+        """Whether no pack is pending or leased, or the sweep is no longer to run."""
+
+    def renew(self, pack_id: int, fence: int) -> None:
+        """Keep the lease of a pack that was claimed and has not started yet.
+
+        Raises:
+            Fenced: The pack was taken back, as by a cancel.
+        """
+
+    def release(self, pack_id: int, fence: int, error: str) -> None:
+        """Give a pack back after a fault that is not its own: not charged. Harmless when fenced."""

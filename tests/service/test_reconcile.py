@@ -1,0 +1,130 @@
+"""The scheduler's decisions, over every mixture of facts."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from db.states import OPEN_SWEEPS, SweepState
+from service.reconcile import Action, Finish, RunnerFacts, Start, Stop, SweepFacts, reconcile
+
+GOOD = RunnerFacts(here=True, alive=True, fresh=True, current=True, adoptable=True)
+runners = st.builds(
+    RunnerFacts,
+    here=st.booleans(),
+    alive=st.booleans(),
+    fresh=st.booleans(),
+    current=st.booleans(),
+    adoptable=st.booleans(),
+)
+
+
+@st.composite
+def sweep_lists(draw: st.DrawFn) -> list[SweepFacts]:
+    return [
+        SweepFacts(
+            sweep_id=f"s{place}",
+            created=draw(st.integers(0, 3)),
+            state=draw(st.sampled_from([state.value for state in SweepState])),
+            pending=draw(st.integers(0, 3)),
+            leased=draw(st.integers(0, 3)),
+            runner=draw(st.none() | runners),
+            held=draw(st.booleans()),
+        )
+        for place in range(draw(st.integers(0, 6)))
+    ]
+
+
+def perform(sweeps: list[SweepFacts], actions: list[Action]) -> list[SweepFacts]:
+    """The facts after every action has had its effect."""
+    by_id = {sweep.sweep_id: sweep for sweep in sweeps}
+    for action in actions:
+        sweep = by_id[action.sweep_id]
+        changed = {Start: {"runner": GOOD}, Stop: {"runner": None}, Finish: {"state": "finished"}}
+        by_id[action.sweep_id] = replace(sweep, **changed[type(action)])
+    return list(by_id.values())
+
+
+def train(sweep: SweepFacts) -> SweepFacts:
+    """What a trusted runner does to its sweep in a while; a sweep without one stands still."""
+    if sweep.runner is None or not sweep.runner.trusted or not sweep.open:
+        return sweep
+    if sweep.leased:
+        return replace(sweep, leased=sweep.leased - 1)
+    if sweep.pending:
+        return replace(sweep, pending=sweep.pending - 1, leased=1)
+    return replace(sweep, runner=None)
+
+
+@given(sweep_lists())
+def test_a_runner_is_started_only_for_an_open_sweep_that_has_none(sweeps: list[SweepFacts]) -> None:
+    by_id = {sweep.sweep_id: sweep for sweep in sweeps}
+    for action in reconcile(sweeps):
+        if isinstance(action, Start):
+            sweep = by_id[action.sweep_id]
+            assert sweep.state in OPEN_SWEEPS
+            assert not sweep.live
+            assert not sweep.held
+            assert sweep.pending + sweep.leased > 0
+
+
+@given(sweep_lists())
+def test_a_sweep_gets_no_two_contradicting_actions(sweeps: list[SweepFacts]) -> None:
+    started = [a.sweep_id for a in reconcile(sweeps) if isinstance(a, Start)]
+    ended = {a.sweep_id for a in reconcile(sweeps) if not isinstance(a, Start)}
+    assert len(started) == len(set(started))
+    assert not ended & set(started)
+
+
+@given(sweep_lists())
+def test_a_runner_is_stopped_only_when_it_is_not_to_be_trusted_or_its_sweep_has_ended(
+    sweeps: list[SweepFacts],
+) -> None:
+    by_id = {sweep.sweep_id: sweep for sweep in sweeps}
+    for action in reconcile(sweeps):
+        if isinstance(action, Stop):
+            sweep = by_id[action.sweep_id]
+            assert sweep.runner is not None
+            assert not (sweep.open and sweep.runner.trusted)
+
+
+@given(sweep_lists(), st.integers(1, 5))
+def test_never_more_runners_than_allowed_are_started(sweeps: list[SweepFacts], most: int) -> None:
+    started = sum(isinstance(a, Start) for a in reconcile(sweeps, most_runners=most))
+    assert started == 0 or started + sum(sweep.live for sweep in sweeps) <= most
+
+
+@given(sweep_lists())
+def test_actions_settle_until_something_new_happens(sweeps: list[SweepFacts]) -> None:
+    for _ in range(10):
+        actions = reconcile(sweeps)
+        sweeps = perform(sweeps, actions)
+        if not actions:
+            break
+    assert reconcile(sweeps) == []
+
+
+@given(sweep_lists())
+@settings(max_examples=200)
+def test_every_open_sweep_is_finished_in_the_end_whatever_the_facts_were(
+    sweeps: list[SweepFacts],
+) -> None:
+    for _ in range(300):
+        # A restart that had to wait is due at some time, and a dead host's lease runs out.
+        sweeps = [replace(sweep, held=False) for sweep in sweeps]
+        sweeps = [train(sweep) for sweep in perform(sweeps, reconcile(sweeps))]
+    assert not [sweep for sweep in sweeps if sweep.open]
+    assert not [sweep for sweep in sweeps if sweep.live]
+
+
+def test_sweeps_are_trained_in_the_order_of_submission() -> None:
+    late = SweepFacts(sweep_id="a", created=2, state="queued", pending=3, leased=0)
+    early = SweepFacts(sweep_id="b", created=1, state="queued", pending=3, leased=0)
+    assert reconcile([late, early]) == [Start(sweep_id="b")]
+    assert reconcile([late, replace(early, runner=GOOD, leased=1, pending=2)]) == []
+
+
+def test_the_next_sweep_starts_while_the_last_packs_of_the_first_are_trained() -> None:
+    last = SweepFacts(sweep_id="a", created=1, state="running", pending=0, leased=1, runner=GOOD)
+    following = SweepFacts(sweep_id="b", created=2, state="queued", pending=3, leased=0)
+    assert reconcile([last, following]) == [Start(sweep_id="b")]
