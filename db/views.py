@@ -91,7 +91,8 @@ def _low(k: str) -> str:
     WHEN {k} = 0 THEN CAST(0 AS DOUBLE PRECISION)
     WHEN {k} = n THEN pow({_TAIL}, 1 / n)
     ELSE ({k} + {_Z2_HALF}
-      - {_Z} * sqrt({k} * (n - {k}) / n + {_Z2_QUARTER})) / (n + {_Z2}) END"""
+      - {_Z} * sqrt({k} * (n - {k}) / n + {_Z2_QUARTER}))
+      / (n + {_Z2}) END"""
 
 
 def _high(k: str) -> str:
@@ -100,7 +101,8 @@ def _high(k: str) -> str:
     WHEN {k} = n THEN CAST(1 AS DOUBLE PRECISION)
     WHEN {k} = 0 THEN 1 - pow({_TAIL}, 1 / n)
     ELSE ({k} + {_Z2_HALF}
-      + {_Z} * sqrt({k} * (n - {k}) / n + {_Z2_QUARTER})) / (n + {_Z2}) END"""
+      + {_Z} * sqrt({k} * (n - {k}) / n + {_Z2_QUARTER}))
+      / (n + {_Z2}) END"""
 
 
 def _fraction(k: str, suffix: str) -> str:

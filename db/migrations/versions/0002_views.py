@@ -72,34 +72,40 @@ SELECT
     WHEN k = 0 THEN CAST(0 AS DOUBLE PRECISION)
     WHEN k = n THEN pow(0.025, 1 / n)
     ELSE (k + 1.9207294103470627
-      - 1.959963984540054 * sqrt(k * (n - k) / n + 0.9603647051735313)) / (n + 3.8414588206941254) END AS low,
+      - 1.959963984540054 * sqrt(k * (n - k) / n + 0.9603647051735313))
+      / (n + 3.8414588206941254) END AS low,
   CASE WHEN n = 0 THEN NULL
     WHEN k = n THEN CAST(1 AS DOUBLE PRECISION)
     WHEN k = 0 THEN 1 - pow(0.025, 1 / n)
     ELSE (k + 1.9207294103470627
-      + 1.959963984540054 * sqrt(k * (n - k) / n + 0.9603647051735313)) / (n + 3.8414588206941254) END AS high,
+      + 1.959963984540054 * sqrt(k * (n - k) / n + 0.9603647051735313))
+      / (n + 3.8414588206941254) END AS high,
   CAST(k_ever AS INTEGER) AS succeeded_ever, k_ever / NULLIF(n, 0) AS fraction_ever,
   CASE WHEN n = 0 THEN NULL
     WHEN k_ever = 0 THEN CAST(0 AS DOUBLE PRECISION)
     WHEN k_ever = n THEN pow(0.025, 1 / n)
     ELSE (k_ever + 1.9207294103470627
-      - 1.959963984540054 * sqrt(k_ever * (n - k_ever) / n + 0.9603647051735313)) / (n + 3.8414588206941254) END AS low_ever,
+      - 1.959963984540054 * sqrt(k_ever * (n - k_ever) / n + 0.9603647051735313))
+      / (n + 3.8414588206941254) END AS low_ever,
   CASE WHEN n = 0 THEN NULL
     WHEN k_ever = n THEN CAST(1 AS DOUBLE PRECISION)
     WHEN k_ever = 0 THEN 1 - pow(0.025, 1 / n)
     ELSE (k_ever + 1.9207294103470627
-      + 1.959963984540054 * sqrt(k_ever * (n - k_ever) / n + 0.9603647051735313)) / (n + 3.8414588206941254) END AS high_ever,
+      + 1.959963984540054 * sqrt(k_ever * (n - k_ever) / n + 0.9603647051735313))
+      / (n + 3.8414588206941254) END AS high_ever,
   CAST(k_final AS INTEGER) AS succeeded_final, k_final / NULLIF(n, 0) AS fraction_final,
   CASE WHEN n = 0 THEN NULL
     WHEN k_final = 0 THEN CAST(0 AS DOUBLE PRECISION)
     WHEN k_final = n THEN pow(0.025, 1 / n)
     ELSE (k_final + 1.9207294103470627
-      - 1.959963984540054 * sqrt(k_final * (n - k_final) / n + 0.9603647051735313)) / (n + 3.8414588206941254) END AS low_final,
+      - 1.959963984540054 * sqrt(k_final * (n - k_final) / n + 0.9603647051735313))
+      / (n + 3.8414588206941254) END AS low_final,
   CASE WHEN n = 0 THEN NULL
     WHEN k_final = n THEN CAST(1 AS DOUBLE PRECISION)
     WHEN k_final = 0 THEN 1 - pow(0.025, 1 / n)
     ELSE (k_final + 1.9207294103470627
-      + 1.959963984540054 * sqrt(k_final * (n - k_final) / n + 0.9603647051735313)) / (n + 3.8414588206941254) END AS high_final,
+      + 1.959963984540054 * sqrt(k_final * (n - k_final) / n + 0.9603647051735313))
+      / (n + 3.8414588206941254) END AS high_final,
   when_rule
 FROM (
   SELECT

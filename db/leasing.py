@@ -1,0 +1,318 @@
+"""Who trains which pack: claims, renewals and their ends.
+
+A lease is a pack's fence, a number that grows whenever the pack changes hands. Every function that
+acts for a worker names the fence it was given and does nothing under another one, so a worker that
+was thought dead and comes back cannot harm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from db.clock import in_seconds, now
+from db.errors import LeaseLost
+from db.models import (
+    carry_results,
+    carry_trials,
+    checkpoints,
+    configurations,
+    evaluations,
+    packs,
+    probe_results,
+    seed_runs,
+    sweeps,
+    training_epochs,
+)
+from db.states import OPEN_PACKS, OPEN_SEEDS, OPEN_SWEEPS, Desired, PackState, SeedState
+
+#: Every table with rows a worker wrote at some step of a seed run.
+MEASURED = (evaluations, training_epochs, carry_trials, carry_results, probe_results)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where the record says a seed's checkpoint lies."""
+
+    seed: int
+    step: int
+    path: str
+    sha256: str
+    bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedPack:
+    """A leased pack and what its worker needs to train it."""
+
+    pack_id: int
+    fence: int
+    sweep_id: str
+    configuration_id: int
+    #: The run configuration as a mapping.
+    run: dict[str, Any]
+    #: The seeds that are not terminal, ascending.
+    seeds: tuple[int, ...]
+    #: One a seed, all at one step; empty: start at step 0.
+    resume: tuple[Checkpoint, ...]
+    #: Seconds that earlier attempts trained.
+    wall_seconds: float
+    cpu: int
+    gpu: float
+
+
+def claim_pack(
+    conn: Connection,
+    sweep_id: str,
+    *,
+    owner: str,
+    epoch: int,
+    lease_seconds: float,
+    host: str | None = None,
+    code_version: str | None = None,
+) -> ClaimedPack | None:
+    """Lease the first pack that waits, or that a runner of an older epoch still holds.
+
+    In the same transaction the rows beyond the point to resume from are deleted: one curve never
+    mixes two executions.
+
+    Args:
+        conn: A write transaction.
+        sweep_id: The sweep.
+        owner: Who claims, for people to read.
+        epoch: The claimant's, as `register_runner` gave it; one older than the sweep's gets
+            nothing.
+        lease_seconds: How long the lease lasts unless it is renewed.
+        host: Where the seeds will train.
+        code_version: What they will train with, if not what they were submitted with.
+
+    Returns:
+        The pack, or None: none can be leased now, or the sweep is not to run.
+    """
+    while (pack := _lock_claimable(conn, sweep_id, epoch)) is not None:
+        seeds = _open_seeds(conn, pack.id)
+        if not seeds:
+            # Its worker died between the last seed's end and the pack's.
+            _leave(conn, pack.id, PackState.DONE)
+            continue
+        fence = _lease(conn, pack.id, owner, epoch, lease_seconds)
+        resume = _resume(conn, seeds)
+        wall_seconds = max(row.wall_seconds for row in seeds)
+        _begin_attempt(conn, pack.id, resume, wall_seconds, host, code_version)
+        return ClaimedPack(
+            pack_id=pack.id,
+            fence=fence,
+            sweep_id=sweep_id,
+            configuration_id=pack.configuration_id,
+            run=pack.run,
+            seeds=tuple(row.seed for row in seeds),
+            resume=resume,
+            wall_seconds=wall_seconds,
+            cpu=pack.cpu,
+            gpu=pack.gpu,
+        )
+    return None
+
+
+def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[Any, ...]] | None:
+    p = packs.c
+    waits = and_(p.state == PackState.PENDING, or_(p.not_before.is_(None), p.not_before <= now()))
+    orphaned = and_(p.state == PackState.LEASED, p.epoch < epoch)
+    return conn.execute(
+        select(p.id, p.configuration_id, configurations.c.run, sweeps.c.cpu, sweeps.c.gpu)
+        .join(sweeps, sweeps.c.id == p.sweep_id)
+        .join(configurations, configurations.c.id == p.configuration_id)
+        .where(
+            p.sweep_id == sweep_id,
+            sweeps.c.desired == Desired.RUN,
+            sweeps.c.state.in_(OPEN_SWEEPS),
+            sweeps.c.runner_epoch <= epoch,
+            or_(waits, orphaned),
+        )
+        .order_by(p.id)
+        .limit(1)
+        .with_for_update(of=packs, skip_locked=True)
+    ).first()
+
+
+def _open_seeds(conn: Connection, pack_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    s = seed_runs.c
+    return conn.execute(
+        select(s.id, s.seed, s.wall_seconds)
+        .where(s.pack_id == pack_id, s.state.in_(OPEN_SEEDS))
+        .order_by(s.seed)
+    ).all()
+
+
+def _lease(conn: Connection, pack_id: int, owner: str, epoch: int, seconds: float) -> int:
+    return conn.execute(
+        update(packs)
+        .where(packs.c.id == pack_id)
+        .values(
+            state=PackState.LEASED,
+            fence=packs.c.fence + 1,
+            owner=owner,
+            epoch=epoch,
+            lease_until=in_seconds(seconds),
+            progress_at=now(),
+            not_before=None,
+        )
+        .returning(packs.c.fence)
+    ).scalar_one()
+
+
+def _resume(conn: Connection, seeds: Sequence[Row[*tuple[Any, ...]]]) -> tuple[Checkpoint, ...]:
+    """The seeds' checkpoints if all are at one step, else none; rows beyond them are deleted."""
+    c = checkpoints.c
+    ids = [row.id for row in seeds]
+    found = conn.execute(
+        select(seed_runs.c.seed, c.step, c.path, c.sha256, c.bytes)
+        .join(seed_runs, seed_runs.c.id == c.seed_run_id)
+        .where(c.seed_run_id.in_(ids))
+        .order_by(seed_runs.c.seed)
+    ).all()
+    if len(found) == len(ids) and len({row.step for row in found}) == 1:
+        _delete_beyond(conn, ids, found[0].step)
+        return tuple(Checkpoint(**row._mapping) for row in found)
+    _start_over(conn, ids)
+    return ()
+
+
+def _delete_beyond(conn: Connection, seed_run_ids: Sequence[int], step: int) -> None:
+    for table in MEASURED:
+        conn.execute(
+            delete(table).where(table.c.seed_run_id.in_(seed_run_ids), table.c.step > step)
+        )
+
+
+def _start_over(conn: Connection, seed_run_ids: Sequence[int]) -> None:
+    for table in (*MEASURED, checkpoints):
+        conn.execute(delete(table).where(table.c.seed_run_id.in_(seed_run_ids)))
+
+
+def _begin_attempt(
+    conn: Connection,
+    pack_id: int,
+    resume: Sequence[Checkpoint],
+    wall_seconds: float,
+    host: str | None,
+    code_version: str | None,
+) -> None:
+    s = seed_runs.c
+    step = resume[0].step if resume else 0
+    conn.execute(
+        update(seed_runs)
+        .where(s.pack_id == pack_id, s.state.in_(OPEN_SEEDS))
+        .values(
+            state=SeedState.RUNNING,
+            steps=step,
+            attempt_step=step,
+            wall_seconds=wall_seconds,
+            attempt_wall_seconds=wall_seconds,
+            attempts=s.attempts + 1,
+            started_at=func.coalesce(s.started_at, now()),
+            host=func.coalesce(host, s.host),
+            code_version=func.coalesce(code_version, s.code_version),
+        )
+    )
+
+
+def held(pack_id: int, fence: int) -> ColumnElement[bool]:
+    """The guard of every write for a pack: it is leased under this fence."""
+    p = packs.c
+    return and_(p.id == pack_id, p.fence == fence, p.state == PackState.LEASED)
+
+
+def renew(
+    conn: Connection, pack_id: int, fence: int, lease_seconds: float, *, progress: bool = False
+) -> None:
+    """Prolong a lease; its row stays locked to the end of the transaction.
+
+    Args:
+        conn: A write transaction.
+        pack_id: The pack.
+        fence: The fence it was claimed under.
+        lease_seconds: From now.
+        progress: The training moved, as opposed to: its process lives.
+
+    Raises:
+        LeaseLost: The pack changed hands, was cancelled or has ended.
+    """
+    moved = {"progress_at": now()} if progress else {}
+    renewed = conn.execute(
+        update(packs)
+        .where(held(pack_id, fence))
+        .values(lease_until=in_seconds(lease_seconds), **moved)
+    )
+    if renewed.rowcount == 0:
+        raise LeaseLost(pack_id, fence)
+
+
+def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
+    """leased → done, if every seed run of it is terminal.
+
+    Returns:
+        Whether the pack is done; True also when it was completed before under this fence.
+
+    Raises:
+        LeaseLost: The pack is another's.
+    """
+    found = conn.execute(select(packs).where(packs.c.id == pack_id).with_for_update()).first()
+    if found is None or found.fence != fence:
+        raise LeaseLost(pack_id, fence)
+    if found.state == PackState.DONE:
+        return True
+    if found.state != PackState.LEASED:
+        raise LeaseLost(pack_id, fence)
+    if _open_seeds(conn, pack_id):
+        return False
+    _leave(conn, pack_id, PackState.DONE)
+    return True
+
+
+def _leave(conn: Connection, pack_id: int, state: PackState) -> None:
+    """End a locked pack; its fence stays, so that completing twice can be told from losing."""
+    conn.execute(
+        update(packs)
+        .where(packs.c.id == pack_id)
+        .values(state=state, owner=None, lease_until=None, not_before=None)
+    )
+
+
+def forget_checkpoints(conn: Connection, pack_id: int, fence: int) -> None:
+    """Drop a leased pack's checkpoints and rows: its next attempt starts at step 0.
+
+    Raises:
+        LeaseLost: The pack is another's; nothing was dropped.
+    """
+    found = conn.execute(select(packs.c.id).where(held(pack_id, fence)).with_for_update()).first()
+    if found is None:
+        raise LeaseLost(pack_id, fence)
+    _start_over(conn, [row.id for row in _open_seeds(conn, pack_id)])
+
+
+def exhausted(conn: Connection, sweep_id: str) -> bool:
+    """Whether no pack is pending or leased, or the sweep is not to run (any more)."""
+    p, s = packs.c, sweeps.c
+    open_pack = exists().where(p.sweep_id == s.id, p.state.in_(OPEN_PACKS))
+    wanted = conn.execute(
+        select(s.id).where(
+            s.id == sweep_id,
+            s.desired == Desired.RUN,
+            s.state.in_(OPEN_SWEEPS),
+            open_pack,
+        )
+    )
+    return wanted.first() is None
