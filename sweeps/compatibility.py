@@ -2,9 +2,22 @@
 
 from collections.abc import Iterator
 
-from ngpu_core.config import RunConfig
+from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
 from ngpu_core.tasks.registry import TASKS, Task
 from sweeps.grid import Conflict
+from sweeps.keys import key_table
+
+#: Keys without an effect in a family: setting one would promise a difference that is not there.
+_WITHOUT_EFFECT = {
+    "neural_gpu": ("training.saturation",),
+    "diagonal_neural_gpu": (
+        "model.height",
+        "model.layers",
+        "model.weight_copies",
+        "model.extra_steps",
+        "model.gate_cutoff",
+    ),
+}
 
 
 def conflicts(run: RunConfig) -> Iterator[Conflict]:
@@ -21,6 +34,7 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     if run.training.tasks[0] in TASKS:
         yield from _training_lengths(run, TASKS[run.training.tasks[0]])
     yield from _carries(run, tested)
+    yield from _without_effect(run)
 
 
 def _alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
@@ -79,3 +93,16 @@ def _carries(run: RunConfig, key: str) -> Iterator[Conflict]:
             message=f"carry_limit is {limit}: only additions carry, and {', '.join(names)} "
             "are none; must be 0",
         )
+
+
+def _without_effect(run: RunConfig) -> Iterator[Conflict]:
+    family = run.model.family
+    for name in _WITHOUT_EFFECT[family]:
+        key = key_table()[name]
+        fixed = FAMILY_DEFAULTS[family].get(name, key.default)
+        value = getattr(getattr(run, key.section), key.field)
+        if value != fixed:
+            yield Conflict(
+                keys=(name, "model.family"),
+                message=f"{key.field} is {value}: without effect in {family}, leave it at {fixed}",
+            )

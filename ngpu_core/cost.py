@@ -1,0 +1,90 @@
+"""What training costs, by counting: floating-point operations of a step, from the configuration.
+
+Only the convolutions of the recurrence are counted, each k·m² multiply-adds a cell (k taps, m maps)
+and 2 operations a multiply-add; the embedding, the output layer and the element-wise parts are
+left out (under 2 % of the operations from 24 maps on). A backward pass costs two forward ones.
+"""
+
+from ngpu_core.config import ModelConfig, RunConfig
+
+#: Convolutions of a gated unit: reset, update, candidate.
+_CONVOLUTIONS = 3
+#: Forward and backward, in forward passes.
+_TRAINING = 3
+#: Lengths looked at, at most, when averaging over a curriculum.
+_LENGTHS = 1000
+
+
+def forward_flop(model: ModelConfig, *, sequences: int, length: int, padded: int) -> float:
+    """Operations of one forward pass.
+
+    Args:
+        model: The network.
+        sequences: How many run at once.
+        length: Their length, in symbols, on which the time steps depend.
+        padded: Columns of the state, at least `length`.
+    """
+    if model.family == "diagonal_neural_gpu":
+        taps, units, rows, steps = 3, 1, 1, length
+    else:
+        taps, units, rows, steps = 9, model.layers, model.height, length + model.extra_steps
+    cells = sequences * rows * padded
+    return float(2 * taps * model.filters**2 * _CONVOLUTIONS * units * cells * steps)
+
+
+def training_flop(run: RunConfig) -> float:
+    """Operations of one training step of one seed, with the curriculum at full length.
+
+    `curriculum`: the mean over the lengths drawn then; earlier steps are shorter and cheaper.
+    `all_bins`: exact, each step takes every bin.
+    """
+    training = run.training
+    if training.schedule == "all_bins":
+        shares = [(1.0, size, size) for size in training.bins]
+    else:
+        shares = [
+            (share, length, padded_length(training.bins, length))
+            for length, share in _length_shares(training.min_length, training.max_length)
+        ]
+    return _TRAINING * sum(
+        share * forward_flop(run.model, sequences=training.batch_size, length=length, padded=padded)
+        for share, length, padded in shares
+    )
+
+
+def evaluation_flop(run: RunConfig) -> float:
+    """Operations of one test of one seed, on every task and length; carry tests are not counted."""
+    evaluation = run.evaluation
+    return len(run.evaluation_tasks) * sum(
+        forward_flop(run.model, sequences=evaluation.sequences, length=length, padded=length)
+        for length in evaluation.lengths
+    )
+
+
+def seed_step_flop(run: RunConfig) -> float:
+    """Operations of one step of one seed, its share of the tests included."""
+    tests = -(-run.training.max_steps // run.evaluation.every)
+    return training_flop(run) + evaluation_flop(run) * tests / run.training.max_steps
+
+
+def padded_length(bins: tuple[int, ...], length: int) -> int:
+    """The smallest bin that holds a length; the length itself beyond the last."""
+    return next((size for size in bins if size >= length), length)
+
+
+def _length_shares(low: int, high: int) -> list[tuple[int, float]]:
+    """How often each length is drawn at full curriculum length (SPECS B.3), with its share.
+
+    A uniform draw; with probability 0.60 the longer of it and a second one; with 0.25 the longer
+    of that and a third. Very many lengths are taken in groups, by their longest.
+    """
+    count = high - low + 1
+    group = -(-count // _LENGTHS)
+    shares = []
+    before = 0.0
+    for last in [*range(low + group - 1, high, group), high]:
+        uniform = (last - low + 1) / count
+        until = uniform * (0.40 + 0.60 * uniform) * (0.75 + 0.25 * uniform)
+        shares.append((last, until - before))
+        before = until
+    return shares

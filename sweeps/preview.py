@@ -1,0 +1,91 @@
+"""What a sweep would be, before anything runs: how much, how long, and what it could show."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ngpu_core.cost import seed_step_flop
+from ngpu_core.statistics import detectable_difference
+from sweeps.expansion import Configuration, configurations, packs
+from sweeps.spec import Resources, SweepSpec
+
+#: Configurations spelled out at most.
+LISTED = 20
+#: What a trial is taken to compute where nothing was measured, in 10⁹ operations a second: the
+#: plain engine on one core (measured there: 50-65 at 24 filters), and a guess for a whole GPU.
+CPU_GFLOP_PER_SECOND = 50.0
+GPU_GFLOP_PER_SECOND = 5_000.0
+
+#: Measured seconds a step of one seed, or None where there is no measurement.
+History = Callable[[Configuration], float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """A sweep in numbers."""
+
+    configurations: int
+    #: Points of the grid that `exclude` leaves out.
+    excluded: int
+    seed_runs: int
+    trials: int
+    #: Training steps summed over all seed runs, none stopping early.
+    seed_steps: int
+    #: Time for all of them, one trial after another; divide by the trials that run at once.
+    estimated_hours: float
+    #: Where that estimate comes from.
+    basis: str
+    #: Smallest difference between two configurations' success fractions that this many seeds show
+    #: with 80 % power at the 95 % level.
+    detectable_difference: float
+    #: The first configurations.
+    listed: tuple[Configuration, ...]
+
+
+def unmeasured(configuration: Configuration) -> None:
+    """The history of a service that has run nothing yet."""
+    del configuration
+
+
+def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
+    """Count a sweep and estimate its cost.
+
+    Args:
+        spec: The sweep.
+        history: Seconds a step of one seed took for a configuration, where that was measured.
+    """
+    found = configurations(spec)
+    seeds = spec.seeds.count
+    steps = {each.position: each.run.training.max_steps * seeds for each in found}
+    measured = {each.position: seconds for each in found if (seconds := history(each)) is not None}
+    rate = gflop_per_second(spec.resources)
+    seconds = sum(
+        steps[each.position] * measured.get(each.position, seed_step_flop(each.run) / rate / 1e9)
+        for each in found
+    )
+    return Preview(
+        configurations=len(found),
+        excluded=spec.points.size - len(found),
+        seed_runs=len(found) * seeds,
+        trials=len(packs(spec, found)),
+        seed_steps=sum(steps.values()),
+        estimated_hours=seconds / 3600,
+        basis=_basis(found, measured, rate),
+        detectable_difference=detectable_difference(seeds),
+        listed=tuple(found[:LISTED]),
+    )
+
+
+def gflop_per_second(resources: Resources) -> float:
+    """What one trial is taken to compute where nothing was measured."""
+    if resources.gpu > 0:
+        return GPU_GFLOP_PER_SECOND * resources.gpu
+    return CPU_GFLOP_PER_SECOND * resources.cpu
+
+
+def _basis(found: Sequence[Configuration], measured: Mapping[int, float], rate: float) -> str:
+    arithmetic = f"arithmetic at an assumed {rate:,.0f} GFLOP/s a trial, at full training length"
+    if not measured:
+        return f"nothing measured yet: {arithmetic}"
+    if len(measured) == len(found):
+        return "measured: seconds a step in earlier runs of the same configurations"
+    return f"measured for {len(measured)} of {len(found)} configurations; the rest {arithmetic}"
