@@ -1,0 +1,89 @@
+"""The arithmetic of a step against counts made by hand and against the published estimates."""
+
+import pytest
+
+from ngpu_core.config import EvaluationConfig, ModelConfig, RunConfig, TrainingConfig
+from ngpu_core.cost import (
+    evaluation_flop,
+    forward_flop,
+    padded_length,
+    seed_step_flop,
+    training_flop,
+)
+
+RELEASED = ModelConfig(extra_steps=0)
+DIAGONAL = ModelConfig(
+    family="diagonal_neural_gpu", filters=96, height=1, layers=1, extra_steps=0, weight_copies=1
+)
+NINE_BINS = TrainingConfig(schedule="all_bins", bins=(8, 12, 16, 20, 25, 28, 31, 36, 41))
+
+
+@pytest.mark.parametrize(("length", "gigaflop"), [(8, 1.53), (20, 9.56), (41, 40.2), (48, 55.0)])
+def test_a_neural_gpu_step_costs_what_was_counted(length: int, gigaflop: float) -> None:
+    forward = forward_flop(RELEASED, sequences=32, length=length, padded=length)
+
+    assert 3 * forward == pytest.approx(gigaflop * 1e9, rel=0.01)
+
+
+@pytest.mark.parametrize(("filters", "gigaflop"), [(24, 13.8), (128, 390), (256, 1560)])
+def test_cost_grows_with_the_square_of_the_filters(filters: int, gigaflop: float) -> None:
+    model = ModelConfig(filters=filters, extra_steps=0)
+
+    forward = forward_flop(model, sequences=32, length=24, padded=24)
+
+    assert 3 * forward == pytest.approx(gigaflop * 1e9, rel=0.01)
+
+
+def test_a_diagonal_step_takes_every_bin() -> None:
+    run = RunConfig(model=DIAGONAL, training=NINE_BINS)
+
+    assert training_flop(run) == pytest.approx(98.9e9, rel=0.001)
+
+
+def test_inference_at_long_lengths_costs_what_was_counted() -> None:
+    def one_test(model: ModelConfig, length: int) -> float:
+        evaluation = EvaluationConfig(lengths=(length,), sequences=32)
+        return evaluation_flop(RunConfig(model=model, evaluation=evaluation))
+
+    assert one_test(RELEASED, 201) == pytest.approx(322e9, rel=0.01)
+    assert one_test(DIAGONAL, 401) == pytest.approx(854e9, rel=0.01)
+
+
+def test_a_curriculum_step_lies_between_its_shortest_and_its_longest_length() -> None:
+    run = RunConfig(model=RELEASED)
+    shortest = 3 * forward_flop(RELEASED, sequences=32, length=5, padded=8)
+    longest = 3 * forward_flop(RELEASED, sequences=32, length=41, padded=48)
+
+    assert shortest < training_flop(run) < longest
+
+
+def test_a_curriculum_of_one_length_costs_that_length() -> None:
+    training = TrainingConfig(min_length=20, max_length=20, bins=(24,))
+
+    flop = training_flop(RunConfig(model=RELEASED, training=training))
+
+    assert flop == pytest.approx(
+        3 * forward_flop(RELEASED, sequences=32, length=20, padded=24), rel=1e-12
+    )
+
+
+def test_grouping_many_lengths_changes_little() -> None:
+    fine = TrainingConfig(min_length=1, max_length=1000, bins=(1000,))
+    coarse = TrainingConfig(min_length=1, max_length=1001, bins=(1001,))
+
+    ratio = training_flop(RunConfig(training=coarse)) / training_flop(RunConfig(training=fine))
+
+    assert ratio == pytest.approx(1, abs=0.01)
+
+
+def test_tests_add_their_share_to_every_step() -> None:
+    evaluation = EvaluationConfig(lengths=(201,), sequences=128, every=800)
+    run = RunConfig(model=RELEASED, evaluation=evaluation)
+
+    share = seed_step_flop(run) - training_flop(run)
+
+    assert share == pytest.approx(evaluation_flop(run) / 800, rel=1e-6)
+
+
+def test_a_length_is_padded_to_the_smallest_bin_that_holds_it() -> None:
+    assert [padded_length((8, 12), length) for length in (5, 8, 9, 13)] == [8, 8, 12, 13]
