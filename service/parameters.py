@@ -1,0 +1,30 @@
+"""Query parameters every list shares, and the refusal of those an address does not take."""
+
+from typing import Annotated
+
+from fastapi import Query, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query as QueryParameter
+from fastapi.routing import APIRoute
+
+from service.refusals import UnknownParameter
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=1000, description="The `next_cursor` of the page before.")
+]
+
+
+def refuse_unknown(request: Request) -> None:
+    """A misspelt `?dry_run=true` must not submit: no parameter is ignored."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = {
+        field.alias
+        for field in get_flat_params(route.dependant)
+        if isinstance(field.field_info, QueryParameter)
+    }
+    for name in request.query_params:
+        if name not in known:
+            raise UnknownParameter(name, known)

@@ -1,0 +1,58 @@
+"""Rows as CSV, and which of JSON and CSV a request asks for."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query, Request
+from fastapi.responses import Response
+
+CSV_TYPE = "text/csv"
+#: For a route's `responses`: a list is JSON, or CSV when asked.
+CSV_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {CSV_TYPE: {"schema": {"type": "string"}}}}
+}
+
+
+def wants_csv(
+    request: Request,
+    format: Annotated[
+        Literal["json", "csv"] | None, Query(description="Wins over `Accept`.")
+    ] = None,
+) -> bool:
+    """Whether the answer is to be CSV: `?format=csv`, or `Accept: text/csv`."""
+    if format is not None:
+        return format == "csv"
+    return CSV_TYPE in request.headers.get("accept", "")
+
+
+CsvDep = Annotated[bool, Depends(wants_csv)]
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV with a header: NULL is empty, JSON is JSON, times are ISO 8601."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows([cell(row[column]) for column in columns] for row in rows)
+    return out.getvalue()
+
+
+def cell(value: Any) -> Any:
+    """One value as CSV writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def csv_response(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, next_cursor: str | None = None
+) -> Response:
+    """A CSV file; where a page is not the last, the `Next-Cursor` header says so."""
+    headers = {"Next-Cursor": next_cursor} if next_cursor else {}
+    return Response(csv_text(columns, rows), media_type=CSV_TYPE, headers=headers)
