@@ -1,7 +1,8 @@
 """Which length next, and what changes from epoch to epoch. Pure: numbers in, numbers out.
 
 A `Curriculum` holds all that training adapts for a seed: the length, the learning rate, the
-relaxation pull, the saturation weight (SPECS B.2, B.3, D). Curriculum kind 0: always the first task.
+relaxation pull, the saturation weight (SPECS B.2, B.3, D). Curriculum kind 0: always the first
+task.
 """
 
 from dataclasses import asdict, dataclass, replace

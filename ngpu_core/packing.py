@@ -44,17 +44,30 @@ class SeedPack:
         """Where a seed lies on the leading axis."""
         return self.seeds.index(seed)
 
-    def leaves(self, places: Sequence[int]) -> dict[str, Tensor]:
-        """The parameters of some places as fresh autograd leaves (S, …)."""
-        index = torch.tensor(places, device=next(iter(self.parameters.values())).device)
-        return {
-            name: value.index_select(0, index).requires_grad_()
-            for name, value in self.parameters.items()
-        }
+    def subset(self, seeds: Sequence[int]) -> "SeedPack":
+        """A copy of some seeds' tensors, as a pack of their own.
 
-    def select(self, places: Sequence[int]) -> dict[str, Tensor]:
-        """The parameters of some places, for inference."""
-        return {name: value[list(places)] for name, value in self.parameters.items()}
+        Training a subset and storing it back keeps a seed's arithmetic the same to the last bit,
+        whatever the size of the pack it came from.
+        """
+        places = [self.place(seed) for seed in seeds]
+        return SeedPack(
+            seeds=tuple(seeds),
+            parameters={name: value[places] for name, value in self.parameters.items()},
+            slots={
+                slot: {name: value[places] for name, value in values.items()}
+                for slot, values in self.slots.items()
+            },
+        )
+
+    def store(self, subset: "SeedPack") -> None:
+        """Write a subset's tensors back."""
+        places = [self.place(seed) for seed in subset.seeds]
+        for name, value in subset.parameters.items():
+            self.parameters[name][places] = value
+        for slot, values in subset.slots.items():
+            for name, value in values.items():
+                self.slots[slot][name][places] = value
 
     def seed_tensors(self, seed: int) -> dict[str, dict[str, Tensor]]:
         """One seed's parameters and optimizer slots, copied to the CPU, without the pack axis."""

@@ -1,8 +1,8 @@
 """The training loop: a pack of seeds from its current state to the end, as events.
 
 On a CPU the pack's seeds are computed one after the other, which keeps their working set in cache
-and their numbers equal to the last bit; on a GPU those that share a shape are computed at once. Either
-way a seed ends where it would alone.
+and their numbers equal to the last bit; on a GPU those that share a shape are computed at once.
+Either way a seed ends where it would alone.
 """
 
 import time
@@ -91,6 +91,8 @@ class PackTrainer:
     def __init__(self, config: RunConfig, seeds: Sequence[int], *, device: str = "cpu") -> None:
         self.config = config
         self.device = device
+        #: Whether seeds of one shape share each operation instead of taking turns.
+        self.seeds_at_once = device != "cpu"
         self.network = network(config.model)
         self.pack = SeedPack.initialize(self.network, seeds, device)
         self.optimizer = optimizer(config.training)
@@ -163,20 +165,20 @@ class PackTrainer:
 
     def _train_step(self) -> dict[int, str]:
         """One update of every active seed; the reason for each that diverged."""
-        groups = self._groups()
-        gradients = {name: torch.zeros_like(value) for name, value in self.pack.parameters.items()}
         reasons: dict[int, str] = {}
-        for seeds, bins in groups:
-            reasons |= self._differentiate(seeds, bins, gradients)
-        alive = [seed in self._active and seed not in reasons for seed in self.pack.seeds]
-        rates = [self._progress[seed].curriculum.learning_rate for seed in self.pack.seeds]
-        self.optimizer.update(
-            self.pack,
-            gradients,
-            torch.tensor(rates, device=self.device),
-            torch.tensor(alive, device=self.device),
-            self.step,
-        )
+        for seeds, bins in self._groups():
+            pack = self.pack.subset(seeds)
+            gradients, diverging = self._differentiate(pack, bins)
+            reasons |= diverging
+            rates = [self._progress[seed].curriculum.learning_rate for seed in seeds]
+            self.optimizer.update(
+                pack,
+                gradients,
+                torch.tensor(rates, device=self.device),
+                torch.tensor([seed not in diverging for seed in seeds], device=self.device),
+                self.step,
+            )
+            self.pack.store(pack)
         return reasons
 
     def _groups(self) -> list[tuple[list[int], list[Bin]]]:
@@ -185,7 +187,7 @@ class PackTrainer:
         by_shape: dict[tuple[Any, ...], list[int]] = {}
         for seed, batches in drawn.items():
             shape = tuple(batch.targets.shape[1] for batch, _ in batches)
-            by_shape.setdefault(shape if self.device != "cpu" else (seed,), []).append(seed)
+            by_shape.setdefault(shape if self.seeds_at_once else (seed,), []).append(seed)
         return [
             (
                 seeds,
@@ -208,11 +210,11 @@ class PackTrainer:
         return [(batch, padded_length(self.config, length))]
 
     def _differentiate(
-        self, seeds: list[int], bins: list[Bin], gradients: dict[str, Tensor]
-    ) -> dict[int, str]:
-        """Fill in the gradients of some seeds and count their batches; who diverged and why."""
-        places = [self.pack.place(seed) for seed in seeds]
-        leaves = self.pack.leaves(places)
+        self, pack: SeedPack, bins: list[Bin]
+    ) -> tuple[dict[str, Tensor], dict[int, str]]:
+        """Gradients of some seeds, and the reason for each that diverges; counts the batches."""
+        seeds = pack.seeds
+        leaves = {name: value.detach().requires_grad_() for name, value in pack.parameters.items()}
         output = self.network.forward(leaves, bins, self._dropout(seeds))
         losses = torch.stack(
             [
@@ -225,19 +227,18 @@ class PackTrainer:
         pulls = torch.tensor([c.pull for c in curricula], device=self.device)
         saturation = weights * output.saturation
         (losses + saturation + pulls * self._relaxation(leaves)).sum().backward()
-        found = {
+        gradients = {
             name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
             for name, leaf in leaves.items()
         }
         noise = self.config.training.gradient_noise
-        add_gradient_noise(found, seeds, [noise * c.learning_rate for c in curricula], self.step)
-        for name, gradient in found.items():
-            gradients[name][places] = gradient
+        deviations = [noise * c.learning_rate for c in curricula]
+        add_gradient_noise(gradients, seeds, deviations, self.step)
         self._count(seeds, bins, output.logits, losses.tolist(), saturation.tolist())
-        finite = torch.stack([gradient.flatten(1).isfinite().all(1) for gradient in found.values()])
-        return self._diverging(seeds, losses.tolist(), finite.all(dim=0).tolist())
+        finite = torch.stack([g.flatten(1).isfinite().all(dim=1) for g in gradients.values()])
+        return gradients, self._diverging(seeds, losses.tolist(), finite.all(dim=0).tolist())
 
-    def _dropout(self, seeds: list[int]) -> KeyedDropout:
+    def _dropout(self, seeds: Sequence[int]) -> KeyedDropout:
         return KeyedDropout(
             seeds=seeds,
             step=self.step,
@@ -259,7 +260,7 @@ class PackTrainer:
 
     def _count(
         self,
-        seeds: list[int],
+        seeds: Sequence[int],
         bins: list[Bin],
         logits: list[Tensor],
         losses: list[float],
@@ -281,7 +282,7 @@ class PackTrainer:
                 progress.epoch.add(loss, cost, row, padded)
 
     def _diverging(
-        self, seeds: list[int], losses: list[float], finite: list[bool]
+        self, seeds: Sequence[int], losses: list[float], finite: list[bool]
     ) -> dict[int, str]:
         """Why each seed that diverges in this step does."""
         reasons = {}
@@ -359,14 +360,14 @@ class PackTrainer:
         progress = self._progress[seed]
         if progress.tested_at != self.step:
             progress.tested_at = self.step
-            alone = self.pack.select([self.pack.place(seed)])
+            alone = self.pack.subset([seed]).parameters
             yield from evaluate_seed(self.network, self.config, alone, seed, self.step)
 
     def _finish(self, seeds: list[int], reason: str) -> Iterator[Event]:
         """The last test of some seeds, their carries, and their end."""
         for seed in seeds:
             yield from self._test(seed)
-            alone = self.pack.select([self.pack.place(seed)])
+            alone = self.pack.subset([seed]).parameters
             yield from carry_threshold(self.network, self.config, alone, seed, self.step)
             self._active.remove(seed)
             yield SeedEnded(seed=seed, outcome=Outcome.FINISHED, step=self.step, reason=reason)

@@ -1,0 +1,69 @@
+"""Small configurations that train in seconds, and hypothesis strategies over them."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ngpu_core.config import (
+    EvaluationConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+    family_defaults,
+)
+
+SMALL: dict[str, dict[str, Any]] = {
+    "neural_gpu": {
+        "model.filters": 4,
+        "model.weight_copies": 2,
+        "training.max_length": 9,
+        "training.batch_size": 4,
+    },
+    "diagonal_neural_gpu": {
+        "model.filters": 6,
+        "training.bins": (5, 8),
+        "training.batch_size": 4,
+        "training.examples_per_length": 20,
+        "training.shorter_share": 0.3,
+    },
+}
+
+
+def run_config(family: str, **changes: Any) -> RunConfig:
+    """A small configuration of a family; `training__max_steps=3` sets `training.max_steps`."""
+    dotted = {
+        **family_defaults(family, None),
+        **SMALL[family],
+        "training.max_steps": 6,
+        "training.steps_per_epoch": 3,
+        "evaluation.lengths": (11,),
+        "evaluation.sequences": 8,
+        "evaluation.every": 3,
+        **{key.replace("__", "."): value for key, value in changes.items()},
+    }
+    sections: dict[str, dict[str, Any]] = {"model": {"family": family}}
+    for key, value in dotted.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    return RunConfig(
+        model=ModelConfig(**sections["model"]),
+        training=TrainingConfig(**sections["training"]),
+        evaluation=EvaluationConfig(**sections["evaluation"]),
+    )
+
+
+#: Small configurations over both families and tasks of every layout they train on.
+run_configs = st.one_of(
+    st.builds(
+        lambda task: run_config(
+            "neural_gpu", training__tasks=(task,), training__max_length=11, training__min_length=5
+        ),
+        st.sampled_from(["badd", "baddz", "badde", "sbaddet", "scopy", "bmul", "rev", "addt"]),
+    ),
+    st.builds(
+        lambda task: run_config(
+            "diagonal_neural_gpu", training__tasks=(task,), model__output_symbols=13
+        ),
+        st.sampled_from(["bmul_dn", "badd_dn", "sort", "dup", "rev"]),
+    ),
+)
