@@ -7,7 +7,11 @@ class RecordError(Exception):
     """Base of every error of this package."""
 
 
-class SweepNotFound(RecordError):
+class NotFound(RecordError):
+    """Base of what is asked for and is not there."""
+
+
+class SweepNotFound(NotFound):
     """There is no such sweep."""
 
     def __init__(self, sweep_id: str) -> None:
@@ -15,7 +19,7 @@ class SweepNotFound(RecordError):
         self.sweep_id = sweep_id
 
 
-class SeedRunNotFound(RecordError):
+class SeedRunNotFound(NotFound):
     """There is no such seed run."""
 
     def __init__(self, seed_run_id: int) -> None:

@@ -1,0 +1,88 @@
+"""Learning curves over seeds: the median, a 10–90 % band and the number of seeds at each step.
+
+Quantiles are linear between order statistics (numpy's default), written so that SQLite, which has
+none of its own, and PostgreSQL give the same numbers.
+"""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Double, case, cast, func, null, select
+
+from db.paging import Row, rows_of
+from db.views import learning_curves
+
+#: Columns of `learning_curves` that can be summarised.
+METRICS = ("sequence_error", "symbol_error", "loss")
+
+
+def curve_bands(
+    conn: Connection,
+    sweep_id: str,
+    *,
+    kind: str = "test",
+    metric: str = "sequence_error",
+    configuration_id: int | None = None,
+    task: str | None = None,
+    length: int | None = None,
+) -> list[Row]:
+    """Summaries over seeds, one a configuration, task, length and step.
+
+    Training curves are not told apart by length: their seeds are at different ones.
+
+    Args:
+        conn: A connection.
+        sweep_id: The sweep.
+        kind: `test` or `training`.
+        metric: One of `METRICS`.
+        configuration_id: Only this configuration.
+        task: Only this task.
+        length: Only this tested length.
+
+    Returns:
+        Rows of `configuration_id, configuration, task, length` (None for training), `step, median,
+        low, high, seeds`. A seed that ended earlier is not among the `seeds` of a step.
+
+    Raises:
+        ValueError: There is no such metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}: must be one of {', '.join(METRICS)}")
+    v = learning_curves.c
+    tested_length = v.length if kind == "test" else cast(null(), v.length.type)
+    group = (v.configuration_id, v.task, tested_length, v.step)
+    points = select(
+        v.configuration_id,
+        v.configuration,
+        v.task,
+        tested_length.label("length"),
+        v.step,
+        v[metric].label("value"),
+        (func.row_number().over(partition_by=group, order_by=v[metric]) - 1).label("place"),
+        func.count().over(partition_by=group).label("seeds"),
+    ).where(v.sweep_id == sweep_id, v.kind == kind, v[metric].is_not(None))
+    wanted = {v.configuration_id: configuration_id, v.task: task, v.length: length}
+    for column, value in wanted.items():
+        if value is not None:
+            points = points.where(column == value)
+    return rows_of(conn.execute(_summary(points.subquery().c)))
+
+
+def _summary(p: Any) -> Any:
+    key = (p.configuration_id, p.configuration, p.task, p.length, p.step)
+    return (
+        select(
+            *key,
+            _quantile(p, 0.5).label("median"),
+            _quantile(p, 0.1).label("low"),
+            _quantile(p, 0.9).label("high"),
+            p.seeds,
+        )
+        .group_by(*key, p.seeds)
+        .order_by(p.configuration_id, p.task, p.length, p.step)
+    )
+
+
+def _quantile(p: Any, level: float) -> ColumnElement[float]:
+    """Each value weighs 1 minus its distance in rank from the quantile's rank, at least 0."""
+    distance = func.abs(p.place - cast(level, Double) * (p.seeds - 1))
+    return func.sum(case((distance < 1, p.value * (1 - distance)), else_=0.0))
