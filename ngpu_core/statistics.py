@@ -111,9 +111,9 @@ def mean_of_fractions(counts: Sequence[tuple[int, int]], level: float = 0.95) ->
 
     Stratified interval of R. M. Price and D. G. Bonett (2004), Comput. Statist. Data Anal. 45,
     449–456: z**2 / 2 successes (their 2 at 95 %) and as many failures, shared out over the tasks,
-    are added before the normal interval is taken. It covers at about its level from some ten seeds a task on; with
-    five, and all tasks but one decided, it was seen to cover 80 % at a nominal 95 %. One task gives
-    `fraction_interval`.
+    are added before the normal interval is taken. It covers at about its level from some ten seeds
+    a task on; with five, and all tasks but one decided, it was seen to cover 80 % at a nominal
+    95 %. One task gives `fraction_interval`.
 
     Args:
         counts: (successes, n) of each task; independent seeds.

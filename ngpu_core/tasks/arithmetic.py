@@ -44,12 +44,18 @@ class Problem:
         return compute(first, second, self.base, width)
 
 
-def require_room(length: int, needed: int, first: Digits, second: Digits) -> None:
-    """Refuse operands that do not fit the length."""
+def require_alike(first: Digits, second: Digits) -> None:
+    """Refuse operands of different shapes."""
     if first.shape != second.shape:
         raise ValueError(f"operands have shapes {first.shape} and {second.shape}: must be equal")
-    if needed > length:
-        raise ValueError(f"operands of {first.shape[1]} digits need length {needed}, not {length}")
+
+
+def require_room(length: int, first: Digits, second: Digits) -> None:
+    """Refuse operands that, with the operator between them, are longer than the row."""
+    require_alike(first, second)
+    k = first.shape[1]
+    if 2 * k + 1 > length:
+        raise ValueError(f"operands of {k} digits need length {2 * k + 1}, not {length}")
 
 
 def without_leading_zeros(number: Digits, filler: int) -> Digits:
@@ -80,7 +86,7 @@ def pose_padded(
 ) -> Batch:
     """All digits of both operands in one row; `strip`: no leading zeros in the answer."""
     count, k = first.shape
-    require_room(length, 2 * k + 1, first, second)
+    require_room(length, first, second)
     inputs = np.zeros((count, 1, length), dtype=np.int16)
     inputs[:, 0, :k] = first + 1
     inputs[:, 0, k] = problem.symbol
@@ -98,7 +104,7 @@ def pose_unpadded(
     length: int,
 ) -> Batch:
     """Numbers without leading zeros in one row, 0 behind."""
-    require_room(length, 2 * first.shape[1] + 1, first, second)
+    require_room(length, first, second)
     row = digits.widen(joined(first, second, problem.symbol), length)
     targets = without_leading_zeros(problem.answer(first, second, length), PAD)
     return Batch(inputs=row[:, None].astype(np.int16), targets=targets.astype(np.int16))
@@ -113,7 +119,7 @@ def pose_aligned(
 ) -> Batch:
     """All digits of both operands, one under the other, the operator behind the second."""
     count, k = first.shape
-    require_room(length, 2 * k + 1, first, second)
+    require_room(length, first, second)
     inputs = np.zeros((count, 2, length), dtype=np.int16)
     inputs[:, 0, :k] = first + 1
     inputs[:, 1, :k] = second + 1

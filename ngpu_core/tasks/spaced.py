@@ -12,7 +12,12 @@ import numpy as np
 
 from ngpu_core.alphabet import ADD, MULTIPLY, SPACE
 from ngpu_core.tasks import digits
-from ngpu_core.tasks.arithmetic import Problem, joined, without_leading_zeros
+from ngpu_core.tasks.arithmetic import (
+    Problem,
+    joined,
+    require_alike,
+    without_leading_zeros,
+)
 from ngpu_core.tasks.digits import Widths
 from ngpu_core.tasks.operands import Draw, tough_pair, uniform_pair
 from ngpu_core.tasks.reading import read_answer, read_operands, show_answer, show_operands
@@ -53,9 +58,10 @@ def pose_in_a_row(
     length: int,
 ) -> Batch:
     """Operand, operator, operand in one row, without leading zeros."""
-    cells = joined(first, second, problem.symbol)
+    require_alike(first, second)
     widths = digits.significant(first) + digits.significant(second) + 1
     _require_fit(widths, length)
+    cells = joined(first, second, problem.symbol)
     inputs = place(generator, cells[:, None], widths, length)
     return Batch(inputs=inputs, targets=_answers(problem, first, second, length))
 
@@ -68,6 +74,7 @@ def pose_aligned(
     length: int,
 ) -> Batch:
     """One operand above the other, without leading zeros; the operator below, before the second."""
+    require_alike(first, second)
     blocks = np.full((len(first), 2, first.shape[1] + 1), SPACE, dtype=np.int64)
     blocks[:, 0, 1:] = without_leading_zeros(first, SPACE)
     blocks[:, 1, 1:] = without_leading_zeros(second, SPACE)
@@ -120,6 +127,8 @@ def _flattened(grid: Symbols) -> Symbols:
     block = cut_out(grid)
     if len(block) == 1:
         return block
+    if len(block) > 2:
+        raise ValueError(f"a problem stands in one row or two, these symbols in {len(block)}")
     above, below = (row[row != SPACE] for row in block)
     return np.concatenate([above, below])[None]
 

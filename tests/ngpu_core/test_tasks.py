@@ -1,49 +1,384 @@
-"""Every task's answers are computed again with Python integers."""
+"""Every task's answers are computed again with Python integers; layouts are the reference's."""
 
+import hashlib
+import pickle
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
+from ngpu_core.alphabet import SPACE
 from ngpu_core.randomness import stream
-from ngpu_core.tasks.registry import TASKS, Batch, Task
+from ngpu_core.tasks.registry import TASKS, Batch, Task, UnknownTask, task, valid_lengths
 
 SEEDS = st.integers(0, 2**31 - 1)
 NAMES = st.sampled_from(sorted(TASKS))
+EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
+NUMBERS = sorted(name for name, known in TASKS.items() if known.operation)
+
+#: The thirteen of the paper's Figure 2 (SPECS C.4).
+FIGURE_2 = {
+    *("badd", "badde", "baddet", "baddt", "baddz", "baddzt", "bmul"),
+    *("sbadd", "sbadde", "sbaddet", "sbaddt", "scopy", "sdup"),
+}
+
+#: Digests of 16 problems of length 21, written down once.
+GOLDEN = {
+    "badd": "a5bb5fc42a4a",
+    "baddzt": "cec360b60ef3",
+    "mule": "08032ea94639",
+    "sbaddet": "b28149c546a5",
+    "sdup": "b38692f446f0",
+    "sort": "beafaa17315c",
+    "dup": "251e4af130c8",
+    "qadd_dn": "1e8cf9133861",
+}
 
 
-def lengths(task: Task, longest: int) -> st.SearchStrategy[int]:
-    return st.integers(task.shortest, longest).filter(task.valid)
+def lengths(known: Task, longest: int) -> st.SearchStrategy[int]:
+    return st.integers(known.shortest, longest).filter(known.valid)
 
 
 def draw(name: str, seed: int, length: int, count: int = 8, step: int = 0) -> Batch:
     return TASKS[name].sample(stream(seed, name, step), count, length)
 
 
-def right_answer(task: Task, asked: tuple[int, ...]) -> int | tuple[int, ...]:
-    if task.operation == "+":
-        return asked[0] + asked[1]
-    if task.operation == "*":
-        return asked[0] * asked[1]
-    rearrangements = {"rev": asked[::-1], "sort": tuple(sorted(asked)), "id": asked}
-    doubled = {"dup": asked * 2, "sdup": asked * 2, "sbdup": asked * 2}
-    return (rearrangements | doubled | {"scopy": asked, "sbcopy": asked})[task.name]
+def asked(name: str, batch: Batch) -> list[tuple[int, ...]]:
+    return [TASKS[name].decode(inputs, batch.targets.shape[1]) for inputs in batch.inputs]
 
 
-def check_answers(name: str, seed: int, length: int) -> None:
-    batch = draw(name, seed, length)
+def right_answer(known: Task, question: tuple[int, ...]) -> int | tuple[int, ...]:
+    if known.operation == "+":
+        return question[0] + question[1]
+    if known.operation == "*":
+        return question[0] * question[1]
+    if known.name in ("dup", "sdup", "sbdup"):
+        return question * 2
+    if known.name == "rev":
+        return question[::-1]
+    return tuple(sorted(question)) if known.name == "sort" else question
+
+
+def check(name: str, seed: int, length: int) -> None:
+    known, batch = TASKS[name], draw(name, seed, length)
+    assert batch.inputs.shape == (8, known.rows, length)
+    assert batch.targets.shape == (8, length)
+    assert batch.inputs.dtype == batch.targets.dtype == np.int16
+    assert batch.inputs.flags.c_contiguous
+    assert batch.targets.flags.c_contiguous
     for inputs, targets in zip(batch.inputs, batch.targets, strict=True):
-        asked = TASKS[name].decode(inputs, length)
-        assert TASKS[name].decode_target(targets, length) == right_answer(TASKS[name], asked)
+        question = known.decode(inputs, length)
+        assert known.decode_target(targets, length) == right_answer(known, question)
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@EVERY_TASK
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), seed=SEEDS)
 def test_targets_are_the_right_answers(name: str, data: st.DataObject, seed: int) -> None:
-    check_answers(name, seed, data.draw(lengths(TASKS[name], 60)))
+    check(name, seed, data.draw(lengths(TASKS[name], 60)))
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
-@pytest.mark.parametrize("length", [201, 399, 401])
-def test_targets_are_the_right_answers_at_test_lengths(name: str, length: int) -> None:
-    check_answers(name, length, length)
+@EVERY_TASK
+@settings(max_examples=3, deadline=None)
+@given(data=st.data(), seed=SEEDS)
+def test_targets_are_the_right_answers_at_test_lengths(
+    name: str, data: st.DataObject, seed: int
+) -> None:
+    check(name, seed, data.draw(lengths(TASKS[name], 401)))
+
+
+@EVERY_TASK
+@pytest.mark.parametrize("length", [201, 401])
+def test_targets_are_the_right_answers_at_the_published_lengths(name: str, length: int) -> None:
+    check(name, length, length)
+
+
+@pytest.mark.parametrize("name", ["mul", "bmul_dn", "add"])
+def test_answers_stay_exact_at_thousands_of_digits(name: str) -> None:
+    check(name, 0, 4001)
+
+
+@EVERY_TASK
+def test_symbols_fill_exactly_the_declared_alphabets(name: str) -> None:
+    known, batch = TASKS[name], draw(name, 1, 41, count=300)
+    assert batch.inputs.min() >= 0
+    assert batch.targets.min() >= 0
+    if known.family == "sequence":
+        assert batch.inputs.max() == batch.targets.max() == 32
+        least = known.sample(stream(1, name), 20, 41, symbols=2)
+        assert least.inputs.max() == least.targets.max() == 1
+    else:
+        assert batch.inputs.max() == known.input_symbols - 1
+        assert batch.targets.max() == known.output_symbols - 1
+
+
+@EVERY_TASK
+def test_the_same_stream_gives_the_same_problems_and_another_others(name: str) -> None:
+    batches = [draw(name, *address) for address in ((0, 41), (0, 41), (1, 41))]
+    batches.append(draw(name, 0, 41, step=1))
+    batches.append(TASKS[name].sample(stream(0, "another purpose"), 8, 41))
+    first, again, *others = [batch.inputs.tobytes() for batch in batches]
+    assert first == again
+    assert first not in others
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_a_stored_seed_means_the_same_problems_in_every_release(name: str) -> None:
+    batch = TASKS[name].sample(stream(0, "golden"), 16, 21)
+    cells = batch.inputs.astype("<i2").tobytes() + batch.targets.astype("<i2").tobytes()
+    assert hashlib.blake2b(cells, digest_size=6).hexdigest() == GOLDEN[name]
+
+
+@EVERY_TASK
+def test_no_problems_is_a_valid_number_of_problems(name: str) -> None:
+    batch = draw(name, 0, 9, count=0)
+    assert batch.inputs.shape == (0, TASKS[name].rows, 9)
+    assert batch.targets.shape == (0, 9)
+
+
+@EVERY_TASK
+def test_every_length_called_valid_has_problems_and_no_other(name: str) -> None:
+    known = TASKS[name]
+    valid = valid_lengths(known, -3, 14)
+    assert valid[0] == known.shortest
+    for length in range(-3, 15):
+        if length in valid:
+            check(name, 0, length)
+        else:
+            with pytest.raises(ValueError, match=f"length {length} is not valid for task {name}"):
+                draw(name, 0, length)
+
+
+def test_a_wrong_length_is_refused_with_the_nearest_right_ones() -> None:
+    with pytest.raises(ValueError, match=r"length 8 .* badd: nearest is 7 or 9$"):
+        draw("badd", 0, 8)
+    with pytest.raises(ValueError, match=r"length 2 .* bmul: nearest is 3$"):
+        draw("bmul", 0, 2)
+    with pytest.raises(ValueError, match=r"length -9 .* sbadd: nearest is 5$"):
+        draw("sbadd", 0, -9)
+    assert draw("badd_dn", 0, 8).targets.shape == (8, 8)
+
+
+def test_wrong_counts_and_alphabets_are_refused() -> None:
+    with pytest.raises(ValueError, match="count is -1"):
+        draw("badd", 0, 9, count=-1)
+    with pytest.raises(ValueError, match="symbols is 1"):
+        TASKS["rev"].sample(stream(0, "x"), 1, 9, symbols=1)
+
+
+def test_a_task_is_found_by_name_and_a_misspelt_one_told_its_nearest() -> None:
+    assert all(task(name) is TASKS[name] for name in TASKS)
+    assert set(TASKS) >= FIGURE_2
+    assert len(FIGURE_2) == 13
+    with pytest.raises(UnknownTask, match="no task 'baddd': the nearest name is 'badd") as caught:
+        task("baddd")
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert (copied.name, str(copied)) == ("baddd", str(caught.value))
+    assert pickle.loads(pickle.dumps(TASKS["sbaddt"])).name == "sbaddt"
+
+
+def test_tasks_load_neither_torch_nor_scipy() -> None:
+    code = "import sys, ngpu_core.tasks.registry as r; print({'torch', 'scipy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("name", "k", "low"), [("badd", 4, 0), ("qmul", 2, 0), ("mul", 1, 0)])
+def test_operands_are_uniform_and_independent(name: str, k: int, low: int) -> None:
+    pairs = np.array(asked(name, draw(name, 0, 2 * k + 1, count=20_000)))
+    size = (TASKS[name].base or 0) ** k
+    cells = np.bincount(pairs[:, 0] * size + pairs[:, 1], minlength=size**2)
+    assert stats.chisquare(cells).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", ["badd", "add", "bmul_dn"])
+def test_long_operands_are_uniform_too(name: str) -> None:
+    pairs = asked(name, draw(name, 0, 401, count=2000))
+    size = (TASKS[name].base or 0) ** 200
+    values = [float(operand / size) for pair in pairs for operand in pair]
+    assert stats.kstest(values, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", ["badd", "baddt", "addt", "bmul", "badd_dn"])
+def test_a_padded_problem_stands_where_the_reference_puts_it(name: str) -> None:
+    known, batch = TASKS[name], draw(name, 3, 21)
+    for inputs, question in zip(batch.inputs[:, 0], asked(name, batch), strict=True):
+        split = inputs.tolist()
+        expected = [question[0] // (known.base or 0) ** i % (known.base or 0) for i in range(10)]
+        assert split[:10] == [digit + 1 for digit in expected]
+        assert split[10] == known.input_symbols - 1
+        assert 0 not in split[11:]
+
+
+def test_diagonal_products_fill_the_row_and_sums_have_no_leading_zeros() -> None:
+    for name in ("bmul_dn", "qmul_dn", "mul_dn"):
+        assert (draw(name, 0, 24).targets > 0).all()
+        assert (draw(name, 0, 24).inputs[:, 0, 23:] == 0).all()
+    for name in ("badd_dn", "qadd_dn", "add_dn"):
+        batch = draw(name, 0, 24, count=200)
+        for question, row in zip(asked(name, batch), batch.targets, strict=True):
+            assert np.count_nonzero(row) == len(np.base_repr(sum(question), TASKS[name].base or 0))
+            assert (np.diff((row == 0).astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["baddz", "addzt", "bmulz"])
+def test_unpadded_numbers_have_no_leading_zeros(name: str) -> None:
+    batch = draw(name, 0, 15, count=300)
+    base = TASKS[name].base or 0
+    for inputs, targets, (first, second) in zip(
+        batch.inputs[:, 0], batch.targets, asked(name, batch), strict=True
+    ):
+        written = len(np.base_repr(first, base)) + 1 + len(np.base_repr(second, base))
+        assert np.count_nonzero(inputs) == np.flatnonzero(inputs)[-1] + 1 == written
+        answer = right_answer(TASKS[name], (first, second))
+        assert isinstance(answer, int)
+        assert np.count_nonzero(targets) == len(np.base_repr(answer, base))
+
+
+@pytest.mark.parametrize("name", ["badde", "addet", "mule"])
+def test_aligned_numbers_stand_one_under_the_other(name: str) -> None:
+    batch = draw(name, 0, 15)
+    assert (batch.inputs[:, 0, :7] > 0).all()
+    assert (batch.inputs[:, 0, 7:] == 0).all()
+    assert (batch.inputs[:, 1, 7] == TASKS[name].input_symbols - 1).all()
+    assert (batch.inputs[:, 1, 8:] == 0).all()
+    assert (batch.targets > 0).all()
+
+
+def test_a_word_to_double_is_half_the_row() -> None:
+    batch = draw("dup", 0, 11)
+    assert (batch.inputs[:, 0, :5] > 0).all()
+    assert (batch.inputs[:, 0, 5:] == 0).all()
+    assert (batch.targets[:, :10] == np.tile(batch.inputs[:, 0, :5], 2)).all()
+    assert (batch.targets[:, 10] == 0).all()
+
+
+def test_tough_sums_have_the_structured_pairs_in_their_shares() -> None:
+    """A fifth complements (half of them of full width), a fifth runs of top digits."""
+    pairs = asked("addt", draw("addt", 0, 61, count=8000))
+    powers = {10**width - missing for width in range(1, 31) for missing in (0, 1)}
+    runs = {10**high - 10**low for high in range(1, 31) for low in range(high)}
+    complements = np.mean([sum(pair) in powers for pair in pairs])
+    full = np.mean([sum(pair) in (10**30, 10**30 - 1) for pair in pairs])
+    blocks = np.mean([first in runs or second in runs for first, second in pairs])
+    assert complements == pytest.approx(0.2, abs=0.025)
+    assert full == pytest.approx(0.1 + 0.1 / 30, abs=0.02)
+    assert blocks == pytest.approx(0.2, abs=0.03)
+
+
+def test_tough_blocks_end_uniformly_and_come_in_both_orders() -> None:
+    k, runs = 12, {10**high - 10**low: high for high in range(1, 13) for low in range(high)}
+    pairs = asked("addt", draw("addt", 1, 2 * k + 1, count=20_000))
+    first = np.bincount([runs[a] for a, _ in pairs if a in runs], minlength=k + 1)[1:]
+    second = np.bincount([runs[b] for _, b in pairs if b in runs], minlength=k + 1)[1:]
+    # the larger of two uniform draws: (2h - 1) / k**2; short runs also arise by complements
+    expected = (2 * np.arange(1, k + 1) - 1) / k**2 * 20_000 * 0.1
+    for seen in (first, second):
+        assert (np.abs(seen - expected)[3:] < 5 * np.sqrt(expected[3:]) + 0.1 * expected[3:]).all()
+
+
+def test_spaced_words_have_uniform_sizes_rows_and_places() -> None:
+    batch = draw("scopy", 0, 9, count=20_000)
+    written = batch.inputs != SPACE
+    sizes = written.sum(axis=(1, 2))
+    rows = written.any(axis=2).argmax(axis=1)
+    left = written.any(axis=1).argmax(axis=1)
+    assert stats.chisquare(np.bincount(sizes)[1:]).pvalue > 1e-4
+    assert sizes.max() == 8
+    assert stats.chisquare(np.bincount(rows, minlength=4)).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(left[sizes == 3], minlength=7)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", sorted(n for n, known in TASKS.items() if known.rows == 4))
+def test_a_grid_has_no_pads_and_its_problem_is_one_block(name: str) -> None:
+    batch = draw(name, 0, 15, count=300)
+    assert (batch.inputs > 0).all()
+    assert (batch.targets > 0).all()
+    height = 2 if TASKS[name].family == "spaced_aligned" else 1
+    written = (batch.inputs != SPACE).any(axis=2)
+    assert (written.sum(axis=1) == height).all()
+    assert set(written.argmax(axis=1)) == set(range(5 - height))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_given_operands_are_posed_as_given(name: str, data: st.DataObject) -> None:
+    known = TASKS[name]
+    assert known.pose is not None
+    k = data.draw(st.integers(1, 30))
+    digit = st.integers(0, (known.base or 0) - 1)
+    row = st.lists(digit, min_size=k, max_size=k)
+    first, second = (np.array([data.draw(row)]) for _ in range(2))
+    batch = known.pose(stream(0, "place"), first, second, 2 * k + 1)
+    numbers = [
+        sum(int(d) * (known.base or 0) ** i for i, d in enumerate(n[0])) for n in (first, second)
+    ]
+    assert asked(name, batch) == [tuple(numbers)]
+    assert known.decode_target(batch.targets[0], 2 * k + 1) == right_answer(known, tuple(numbers))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_operands_that_do_not_fit_are_refused(name: str) -> None:
+    known = TASKS[name]
+    assert known.pose is not None
+    ones = np.ones((1, 5), dtype=np.int64)
+    with pytest.raises(ValueError, match="need"):
+        known.pose(stream(0, "x"), ones, ones, 5)
+    with pytest.raises(ValueError, match="must be equal"):
+        known.pose(stream(0, "x"), ones, ones[:, :4], 11)
+
+
+@EVERY_TASK
+def test_padding_to_a_bin_does_not_change_what_is_read(name: str) -> None:
+    known, batch = TASKS[name], draw(name, 0, 9, count=1)
+    inputs = np.pad(batch.inputs[0], ((0, 4 - known.rows), (0, 7)))
+    targets = np.pad(batch.targets[0], (0, 7))
+    assert known.decode(inputs, 9) == known.decode(batch.inputs[0], 9)
+    assert known.decode_target(targets, 9) == known.decode_target(batch.targets[0], 9)
+
+
+@EVERY_TASK
+def test_what_is_no_answer_is_not_read_as_one_but_can_be_shown(name: str) -> None:
+    """Training leaves networks that write pads and operators among the digits."""
+    known, wrong = TASKS[name], np.array([1, 1, 0, 1, 24, 1, 1, 1, 1], dtype=np.int16)
+    assert known.target_text(wrong, 9)
+    with pytest.raises(ValueError, match=r"is no digit of base|has no holes"):
+        known.decode_target(wrong, 9)
+
+
+@pytest.mark.parametrize("name", ["badd", "baddz", "sbadd", "scopy"])
+def test_a_row_of_pads_is_no_number(name: str) -> None:
+    nothing = np.zeros(9, dtype=np.int16)
+    with pytest.raises(ValueError, match=r"is no digit of base|at least one digit"):
+        TASKS[name].decode_target(nothing, 9)
+    with pytest.raises(ValueError, match=r"no operator here|no digit|one row or two"):
+        TASKS[name].decode(np.zeros((4, 9), dtype=np.int16), 9)
+
+
+@EVERY_TASK
+def test_examples_read_as_people_write_them(name: str) -> None:
+    known = TASKS[name]
+    question, answer = known.example(stream(0, name), 13)
+    if known.operation:
+        first, second = question.split(known.operation)
+        operands = (int(first, known.base or 0), int(second, known.base or 0))
+        assert int(answer, known.base or 0) == right_answer(known, operands)
+    elif known.family == "spaced":
+        assert answer == (question if "copy" in name else question.removeprefix("dup ") * 2)
+    else:
+        words = tuple(int(symbol) for symbol in question.split())
+        assert tuple(int(symbol) for symbol in answer.split()) == right_answer(known, words)
+    assert known.description.endswith(".")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_drawn_name_says_its_base_and_operation(name: str) -> None:
+    known = TASKS[name]
+    letter = {2: "b", 4: "q", 5: "f", 8: "o", 10: ""}[known.base or 0]
+    verb = {"+": "add", "*": "mul"}[known.operation or ""]
+    assert name.removeprefix("s").startswith(letter + verb)
