@@ -211,7 +211,8 @@ def _upsert(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     statement = statement.on_conflict_do_update(
         index_elements=key,
         set_={c.name: statement.excluded[c.name] for c in table.c if c.name not in key},
-        where=statement.excluded.fence >= table.c.fence,
+        # The lease that the caller renewed is the guard. Fences of other packs do not compare: a
+        # seed retried in a new pack starts from a low one.
     )
     conn.execute(statement, rows)
 
