@@ -18,7 +18,7 @@ from service.watching import print_success, watch_sweep
 from sweeps.spec import SpecError, parse_spec
 
 START_SECONDS = 90.0
-END_SECONDS = 30.0
+END_SECONDS = 45.0
 SEED_COLUMNS = ("configuration", "seed", "outcome", "best_error", "final_error", "page")
 
 
@@ -67,7 +67,9 @@ def _on_a_free_port(settings: Settings) -> Settings:
         port = free.getsockname()[1]
     if settings.port:
         message(f"port {settings.port} is taken: the demo uses {port} (choose one with --port)")
-    return settings.model_copy(update={"port": port, "server_url": f"http://{settings.host}:{port}"})
+    return settings.model_copy(
+        update={"port": port, "server_url": f"http://{settings.host}:{port}"}
+    )
 
 
 def _taken(host: str, port: int) -> bool:
@@ -108,7 +110,7 @@ def _show(client: Client, spec: Mapping[str, Any], *, new: bool) -> bool:
     page = f"{client.server_url}/sweeps/{sweep['id']}"
     if not sweep["created"]:
         message(f"this home has sweep {sweep['name']} already: --new trains a fresh one")
-    message(f"sweep {sweep['name']}: {sweep['progress']['seed_runs']} seed runs · {page}")
+    message(f"sweep {sweep['name']}: {sweep['progress']['requested']} seed runs · {page}")
     sweep = watch_sweep(client, sweep["id"])
     print_success(sweep, client.success(sweep["id"]))
     _print_others(client, sweep)

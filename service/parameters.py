@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from annotated_types import Ge, Le
 from fastapi import Query, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query as QueryParameter
@@ -9,6 +10,8 @@ from fastapi.routing import APIRoute
 
 from service.refusals import UnknownParameter
 
+#: A number that the databases can hold; a larger one is wrong, not a fault of ours.
+BigId = Annotated[int, Ge(0), Le(2**63 - 1)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
 Cursor = Annotated[
     str | None, Query(max_length=1000, description="The `next_cursor` of the page before.")

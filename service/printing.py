@@ -69,9 +69,8 @@ def print_table(rows: Rows, columns: Sequence[str], *, caption: str | None = Non
 
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
     for column in columns:
-        numbers = all(_is_number(row[column]) for row in rows)
-        justify = "right" if rows and numbers else "left"
-        table.add_column(column, justify=justify, overflow="fold")
+        numbers = bool(rows) and all(_is_number(row[column]) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(row[column])) for column in columns))
     terminal = sys.stdout.isatty()

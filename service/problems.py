@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from db import errors
@@ -41,6 +42,7 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     # The database is away for a moment: the client may ask again.
     OperationalError: HTTPStatus.SERVICE_UNAVAILABLE,
     InterfaceError: HTTPStatus.SERVICE_UNAVAILABLE,
+    PoolTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 RETRY_SECONDS = 2
@@ -123,7 +125,7 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 def _detail(error: Exception, wrong: list[WrongValue]) -> str:
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         logger.error("the database did not answer", exc_info=error)
         return "the database does not answer at the moment: ask again"
     if isinstance(error, RequestValidationError):

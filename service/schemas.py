@@ -34,19 +34,19 @@ class Rule(Row):
 
 
 class Progress(Row):
-    """How far a sweep is."""
+    """How far a sweep is: its seed runs by state, and its training steps."""
 
+    requested: int
     pending: int
     running: int
     finished: int
     diverged: int
     failed: int
     cancelled: int
-    seed_runs: int
-    steps: int = Field(description="Seed-steps done")
-    steps_total: int = Field(description="Seed-steps at most: a seed may stop early")
-    steps_per_second: float | None = Field(description="Seed-steps a second, of late")
-    seconds_left: float | None = Field(description="Estimated; null: nothing to estimate from")
+    steps_done: int
+    steps_total: int = Field(description="At most: a seed may stop early")
+    seed_steps_per_second: float | None = Field(description="null while nothing tells")
+    seconds_left: float | None = Field(description="At that rate; null while nothing tells")
 
 
 class SweepSummary(Row):
@@ -95,17 +95,19 @@ class Extension(BaseModel):
 
 
 class SweepPreview(Row):
-    """What a spec would run."""
+    """What a spec would run, and what it could show."""
 
     configurations: int
+    excluded: int = Field(description="Points of the grid left out")
     seed_runs: int
     trials: int
     seed_steps: int
-    estimated_hours: float | None = Field(description="On one worker; null: no history")
+    estimated_hours: float = Field(description="One trial after another")
     basis: str = Field(description="What the estimate rests on")
-    detectable_difference: float | None = Field(
+    detectable_difference: float = Field(
         description="Smallest difference in success fraction this many seeds can show"
     )
+    labels: list[str] = Field(description="Of the first configurations")
 
 
 class SuccessFraction(Row):
@@ -171,6 +173,33 @@ class SeedResult(Row):
     finished_at: datetime | None
     code_version: str
     host: str | None
+
+
+class SeedRun(SeedResult):
+    """One seed run with its provenance."""
+
+    run: dict[str, Any] = Field(description="Its complete configuration")
+    configuration_digest: str
+    sweep_digest: str
+    pack_id: int
+    checkpoint_step: int | None
+    checkpoint_path: str | None = Field(description="Relative to the folder of checkpoints")
+    checkpoint_sha256: str | None
+    checkpoint_bytes: int | None
+
+
+class LengthEvaluation(Row):
+    """The last test of one task at one length."""
+
+    task: str
+    length: int
+    step: int
+    sequences: int
+    wrong_sequences: int
+    symbols: int
+    wrong_symbols: int
+    sequence_error: float
+    symbol_error: float
 
 
 class SeedOfSweep(Row):

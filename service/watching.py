@@ -42,7 +42,7 @@ def _live() -> Iterator[Show]:
         def show(progress: Json) -> None:
             bar.update(
                 task,
-                completed=progress["steps"],
+                completed=progress["steps_done"],
                 total=progress["steps_total"],
                 description=progress_line(progress),
             )
@@ -65,10 +65,10 @@ def _lines() -> Iterator[Show]:
 
 def progress_line(progress: Mapping[str, Any]) -> str:
     """``9 of 24 seed runs ended, 2 running · 4 800 of 19 200 steps · about 2 min left``."""
-    ended = progress["seed_runs"] - progress["pending"] - progress["running"]
+    ended = progress["requested"] - progress["pending"] - progress["running"]
     parts = [
-        f"{ended} of {progress['seed_runs']} seed runs ended, {progress['running']} running",
-        f"{number(progress['steps'])} of {number(progress['steps_total'])} steps",
+        f"{ended} of {progress['requested']} seed runs ended, {progress['running']} running",
+        f"{number(progress['steps_done'])} of {number(progress['steps_total'])} steps",
     ]
     if progress["pending"] or progress["running"]:
         parts.append(about(progress["seconds_left"]))
@@ -80,10 +80,8 @@ def print_success(sweep: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
     excluded = sum(row["excluded"] for row in rows)
     still_open = sum(row["pending"] + row["running"] for row in rows)
     print_table([success_line(row) for row in rows], SUCCESS_COLUMNS)
-    print(rule_sentence(sweep["rule"]))
-    print(
-        "k/n counts finished and diverged seeds; the interval is 95 % (Wilson; exact at 0 and n)."
-    )
+    print(rule({f"success_{key}": value for key, value in sweep["rule"].items()}))
+    print("n counts finished and diverged seeds; the interval is Wilson's, exact at 0/n and n/n.")
     if excluded:
         print(f"Excluded, since they have no result: {excluded} seed runs (failed or cancelled).")
     if still_open:

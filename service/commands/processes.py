@@ -19,7 +19,9 @@ def serve(
     """Run the API, the dashboard and the scheduler together."""
     from service.supervisor import serve as run
 
-    run(settings_of(context, host=host, port=port))
+    settings = settings_of(context, host=host, port=port)
+    message(f"{settings.server_url} · everything written is under {settings.home}")
+    run(settings)
 
 
 def scheduler(context: typer.Context) -> None:

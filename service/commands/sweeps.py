@@ -14,7 +14,7 @@ SpecArgument = Annotated[
 ]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's id.")]
 
-LIST_COLUMNS = ("id", "name", "state", "seed_runs", "ended", "created_at")
+LIST_COLUMNS = ("id", "name", "state", "requested", "ended", "created_at")
 
 
 @app.command()
@@ -116,7 +116,7 @@ def extend(
 
 def _listed(sweep: dict[str, Any]) -> dict[str, Any]:
     progress = sweep["progress"]
-    ended = progress["seed_runs"] - progress["pending"] - progress["running"]
+    ended = progress["requested"] - progress["pending"] - progress["running"]
     return {**{key: sweep.get(key, progress.get(key)) for key in LIST_COLUMNS}, "ended": ended}
 
 

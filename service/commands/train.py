@@ -34,9 +34,9 @@ def _configuration(path: Path, position: int) -> "RunConfig":
     from sweeps.expansion import configurations
     from sweeps.spec import SpecError, parse_spec
 
-    format_ = "json" if path.suffix == ".json" else "yaml"
     try:
-        found = configurations(parse_spec(path.read_text(), format=format_))
+        # JSON is YAML too.
+        found = configurations(parse_spec(path.read_text()))
     except SpecError as error:
         raise typer.BadParameter(str(error), param_hint="SPEC") from error
     if position >= len(found):

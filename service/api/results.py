@@ -1,0 +1,124 @@
+"""`/sweeps/{id}/…`: what a sweep found, from the views, as JSON or CSV."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from db import queries
+from db.curve_pages import curve_page
+from db.states import SeedState
+from service.dependencies import ConnectionDep
+from service.lists import as_csv, paged, whole
+from service.parameters import BigId, Cursor, Limit
+from service.problems import responses
+from service.schemas import (
+    CarryThreshold,
+    CurvePoint,
+    Failure,
+    Page,
+    SeedResult,
+    SuccessFraction,
+)
+from service.tables import CSV_CONTENT, CsvDep
+
+router = APIRouter(
+    prefix="/sweeps/{sweep_id}",
+    tags=["results"],
+    responses={**CSV_CONTENT, **responses(400, 404, 422)},
+)
+
+ConfigurationFilter = Annotated[
+    BigId | None, Query(description="A configuration_id: only this configuration.")
+]
+
+
+@router.get("/success", response_model=Page[SuccessFraction])
+def success(sweep_id: str, conn: ConnectionDep, csv: CsvDep) -> Page[SuccessFraction] | Response:
+    """Success fractions with interval and counts, a row a configuration."""
+    queries.sweep(conn, sweep_id)
+    return whole(SuccessFraction, queries.success(conn, sweep_id), csv=csv)
+
+
+@router.get("/seeds", response_model=Page[SeedResult])
+def seeds(
+    sweep_id: str,
+    conn: ConnectionDep,
+    csv: CsvDep,
+    state: SeedState | None = None,
+    configuration: ConfigurationFilter = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[SeedResult] | Response:
+    """Seed results, a row a seed run."""
+    queries.sweep(conn, sweep_id)
+
+    def fetch(cursor: str | None, limit: int) -> queries.Page:
+        return queries.seeds(
+            conn,
+            sweep_id,
+            configuration_id=configuration,
+            state=state,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    return paged(SeedResult, fetch, csv=csv, cursor=cursor, limit=limit)
+
+
+@router.get("/curves", response_model=Page[CurvePoint])
+def curves(
+    sweep_id: str,
+    conn: ConnectionDep,
+    csv: CsvDep,
+    configuration: ConfigurationFilter = None,
+    kind: Literal["training", "test"] | None = None,
+    task: Annotated[str | None, Query(max_length=100)] = None,
+    length: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    cursor: Cursor = None,
+    limit: Limit = 1000,
+) -> Page[CurvePoint] | Response:
+    """Learning curves, a row a seed run, kind, task, length and step."""
+    queries.sweep(conn, sweep_id)
+    if csv and cursor is None:
+        rows = queries.curves(
+            conn, sweep_id, configuration_id=configuration, kind=kind, task=task, length=length
+        )
+        return as_csv(CurvePoint, rows)
+
+    def fetch(cursor: str | None, limit: int) -> queries.Page:
+        return curve_page(
+            conn,
+            sweep_id,
+            configuration_id=configuration,
+            kind=kind,
+            task=task,
+            length=length,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    return paged(CurvePoint, fetch, csv=csv, cursor=cursor, limit=limit)
+
+
+@router.get("/thresholds", response_model=Page[CarryThreshold])
+def thresholds(sweep_id: str, conn: ConnectionDep, csv: CsvDep) -> Page[CarryThreshold] | Response:
+    """Carry thresholds, a row a seed run and task."""
+    queries.sweep(conn, sweep_id)
+    return whole(CarryThreshold, queries.thresholds(conn, sweep_id), csv=csv)
+
+
+@router.get("/failures", response_model=Page[Failure])
+def failures(
+    sweep_id: str,
+    conn: ConnectionDep,
+    csv: CsvDep,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[Failure] | Response:
+    """Seed runs that failed, diverged or were cancelled, in this order."""
+    queries.sweep(conn, sweep_id)
+
+    def fetch(cursor: str | None, limit: int) -> queries.Page:
+        return queries.failures(conn, sweep_id, cursor=cursor, limit=limit)
+
+    return paged(Failure, fetch, csv=csv, cursor=cursor, limit=limit)

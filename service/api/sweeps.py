@@ -1,0 +1,119 @@
+"""`/sweeps`: submit, list, show, change and delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from db import queries
+from db.deletion import delete_sweep
+from db.engine import writing
+from db.states import SweepState
+from db.submission import cancel, retry, submit
+from service import submission
+from service.body import SPEC_BODY, SpecDep
+from service.dependencies import ConnectionDep, EngineDep
+from service.parameters import Cursor, Limit
+from service.problems import responses
+from service.rows import estimate, sweep_of, sweep_summary
+from service.schemas import (
+    ChangedSweep,
+    Extension,
+    Page,
+    SubmittedSweep,
+    Sweep,
+    SweepPreview,
+    SweepSummary,
+)
+
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+
+DryRun = Annotated[bool, Query(description="Answer with the preview; store nothing.")]
+New = Annotated[bool, Query(description="Another sweep, even if this spec was submitted before.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="The same key gives the same sweep."),
+]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": SubmittedSweep | SweepPreview, "description": "Was there, or a dry run"},
+        **responses(400, 409, 413, 415, 422),
+    },
+    openapi_extra={"requestBody": SPEC_BODY},
+)
+def submit_sweep(
+    spec: SpecDep,
+    engine: EngineDep,
+    response: Response,
+    dry_run: DryRun = False,
+    new: New = False,
+    idempotency_key: IdempotencyKey = None,
+) -> SubmittedSweep | SweepPreview:
+    """Submit a spec, as YAML or JSON. The same spec again gives the sweep that is there."""
+    if dry_run:
+        response.status_code = 200
+        return estimate(engine, spec)
+    row = submission.new_sweep(spec, idempotency_key=idempotency_key)
+    with writing(engine) as conn:
+        sweep_id, created = submit(conn, row, new=new)
+        sweep = sweep_of(conn, sweep_id)
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/api/v1/sweeps/{sweep_id}"
+    return SubmittedSweep(**sweep.model_dump(), created=created)
+
+
+@router.get("", responses=responses(400, 422))
+def list_sweeps(
+    conn: ConnectionDep,
+    state: SweepState | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[SweepSummary]:
+    """Every sweep, the newest first."""
+    page = queries.list_sweeps(conn, state=state, cursor=cursor, limit=limit)
+    items = [sweep_summary(row) for row in page.items]
+    return Page(items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/{sweep_id}", responses=responses(404))
+def show_sweep(sweep_id: str, conn: ConnectionDep) -> Sweep:
+    """One sweep with its spec, its rule and its progress."""
+    return sweep_of(conn, sweep_id)
+
+
+@router.delete("/{sweep_id}", status_code=204, responses=responses(404, 409))
+def remove_sweep(sweep_id: str, engine: EngineDep) -> None:
+    """Delete a sweep that has ended, with all its rows."""
+    with writing(engine) as conn:
+        delete_sweep(conn, sweep_id)
+
+
+@router.post("/{sweep_id}/cancel", responses=responses(404, 409))
+def cancel_sweep(sweep_id: str, engine: EngineDep) -> Sweep:
+    """End a sweep now: no row of it is written after the answer."""
+    with writing(engine) as conn:
+        cancel(conn, sweep_id)
+        return sweep_of(conn, sweep_id)
+
+
+@router.post("/{sweep_id}/retry", responses=responses(404, 409))
+def retry_sweep(
+    sweep_id: str,
+    engine: EngineDep,
+    cancelled: Annotated[bool, Query(description="Cancelled seed runs too.")] = False,
+) -> ChangedSweep:
+    """Queue the failed seed runs again."""
+    with writing(engine) as conn:
+        queued = retry(conn, sweep_id, include_cancelled=cancelled)
+        return ChangedSweep(**sweep_of(conn, sweep_id).model_dump(), queued=queued)
+
+
+@router.post("/{sweep_id}/extend", responses=responses(404, 409, 422))
+def extend_sweep(sweep_id: str, body: Extension, engine: EngineDep) -> ChangedSweep:
+    """Add the next `count` seeds to every configuration."""
+    with writing(engine) as conn:
+        queued = submission.extend(conn, sweep_id, body.count)
+        return ChangedSweep(**sweep_of(conn, sweep_id).model_dump(), queued=queued)
