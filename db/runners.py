@@ -92,7 +92,12 @@ def acquire_lease(conn: Connection, name: str, owner: str, seconds: float) -> bo
         set_={"owner": statement.excluded.owner, "until": statement.excluded.until},
         where=(leases.c.owner == statement.excluded.owner) | (leases.c.until < now()),
     )
-    return conn.execute(statement).rowcount == 1
+    return conn.execute(statement.returning(leases.c.name)).first() is not None
+
+
+def lease_owner(conn: Connection, name: str) -> str | None:
+    """Who last took a named lease, whether it has run out or not."""
+    return conn.execute(select(leases.c.owner).where(leases.c.name == name)).scalar()
 
 
 def release_lease(conn: Connection, name: str, owner: str) -> None:

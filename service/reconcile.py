@@ -43,9 +43,8 @@ class RunnerFacts:
 class SweepFacts:
     """One sweep that is open or has a runner."""
 
+    #: Sorts by the time of submission.
     sweep_id: str
-    #: Seconds since 1970 of its submission.
-    created: float
     state: str
     #: Packs nobody holds, those included that wait before a retry.
     pending: int
@@ -88,7 +87,14 @@ class Finish:
     sweep_id: str
 
 
-Action = Start | Stop | Finish
+@dataclass(frozen=True, kw_only=True)
+class Forget:
+    """The runner is dead and its sweep needs none: remove it from the record."""
+
+    sweep_id: str
+
+
+Action = Start | Stop | Finish | Forget
 
 
 def reconcile(sweeps: Sequence[SweepFacts], *, most_runners: int = MOST_RUNNERS) -> list[Action]:
@@ -102,14 +108,17 @@ def reconcile(sweeps: Sequence[SweepFacts], *, most_runners: int = MOST_RUNNERS)
         sweeps: All that are open or have a runner.
         most_runners: Runner processes at once.
     """
-    ordered = sorted(sweeps, key=lambda sweep: (sweep.created, sweep.sweep_id))
+    ordered = sorted(sweeps, key=lambda sweep: sweep.sweep_id)
     ending = [action for sweep in ordered for action in _end(sweep)]
     return [*ending, *_start(ordered, most_runners)]
 
 
 def _end(sweep: SweepFacts) -> Iterator[Action]:
     """Stop a runner that should not be there; finish a sweep that has nothing left to train."""
-    if sweep.runner is not None and sweep.live:
+    if sweep.runner is not None and not sweep.live:
+        if not sweep.open:
+            yield Forget(sweep_id=sweep.sweep_id)
+    elif sweep.runner is not None:
         if sweep.open and not sweep.runner.trusted:
             yield Stop(sweep_id=sweep.sweep_id, at_once=True)
         elif not sweep.open:

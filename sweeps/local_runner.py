@@ -58,7 +58,7 @@ def _run_pack(
         for _ in steps:
             if should_stop():
                 steps.close()
-                queue.release(work.pack_id, work.fence, "the runner was stopped")
+                queue.release(work.pack_id, work.fence, None)
                 return
     except Exception:
         structlog.get_logger().exception("trial broke", pack=work.pack_id)

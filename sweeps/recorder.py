@@ -124,5 +124,8 @@ class PackQueue(Protocol):
             Fenced: The pack was taken back, as by a cancel.
         """
 
-    def release(self, pack_id: int, fence: int, error: str) -> None:
-        """Give a pack back after a fault that is not its own: not charged. Harmless when fenced."""
+    def release(self, pack_id: int, fence: int, error: str | None) -> None:
+        """Give a pack back, uncharged: after a fault that is not its own, or (None) on purpose.
+
+        Without effect when the pack is another's by now.
+        """

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.states import OPEN_SWEEPS, SweepState
-from service.reconcile import Action, Finish, RunnerFacts, Start, Stop, SweepFacts, reconcile
+from service.reconcile import (
+    Action,
+    Finish,
+    Forget,
+    RunnerFacts,
+    Start,
+    Stop,
+    SweepFacts,
+    reconcile,
+)
 
 GOOD = RunnerFacts(here=True, alive=True, fresh=True, current=True, adoptable=True)
 runners = st.builds(
@@ -24,7 +33,6 @@ def sweep_lists(draw: st.DrawFn) -> list[SweepFacts]:
     return [
         SweepFacts(
             sweep_id=f"s{place}",
-            created=draw(st.integers(0, 3)),
             state=draw(st.sampled_from([state.value for state in SweepState])),
             pending=draw(st.integers(0, 3)),
             leased=draw(st.integers(0, 3)),
@@ -40,7 +48,12 @@ def perform(sweeps: list[SweepFacts], actions: list[Action]) -> list[SweepFacts]
     by_id = {sweep.sweep_id: sweep for sweep in sweeps}
     for action in actions:
         sweep = by_id[action.sweep_id]
-        changed = {Start: {"runner": GOOD}, Stop: {"runner": None}, Finish: {"state": "finished"}}
+        changed = {
+            Start: {"runner": GOOD},
+            Stop: {"runner": None},
+            Forget: {"runner": None},
+            Finish: {"state": "finished"},
+        }
         by_id[action.sweep_id] = replace(sweep, **changed[type(action)])
     return list(by_id.values())
 
@@ -114,17 +127,17 @@ def test_every_open_sweep_is_finished_in_the_end_whatever_the_facts_were(
         sweeps = [replace(sweep, held=False) for sweep in sweeps]
         sweeps = [train(sweep) for sweep in perform(sweeps, reconcile(sweeps))]
     assert not [sweep for sweep in sweeps if sweep.open]
-    assert not [sweep for sweep in sweeps if sweep.live]
+    assert not [sweep for sweep in sweeps if sweep.runner]
 
 
 def test_sweeps_are_trained_in_the_order_of_submission() -> None:
-    late = SweepFacts(sweep_id="a", created=2, state="queued", pending=3, leased=0)
-    early = SweepFacts(sweep_id="b", created=1, state="queued", pending=3, leased=0)
-    assert reconcile([late, early]) == [Start(sweep_id="b")]
+    late = SweepFacts(sweep_id="b", state="queued", pending=3, leased=0)
+    early = SweepFacts(sweep_id="a", state="queued", pending=3, leased=0)
+    assert reconcile([late, early]) == [Start(sweep_id="a")]
     assert reconcile([late, replace(early, runner=GOOD, leased=1, pending=2)]) == []
 
 
 def test_the_next_sweep_starts_while_the_last_packs_of_the_first_are_trained() -> None:
-    last = SweepFacts(sweep_id="a", created=1, state="running", pending=0, leased=1, runner=GOOD)
-    following = SweepFacts(sweep_id="b", created=2, state="queued", pending=3, leased=0)
+    last = SweepFacts(sweep_id="a", state="running", pending=0, leased=1, runner=GOOD)
+    following = SweepFacts(sweep_id="b", state="queued", pending=3, leased=0)
     assert reconcile([last, following]) == [Start(sweep_id="b")]

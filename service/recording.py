@@ -1,0 +1,245 @@
+"""The record as trials and runners see it: `sweeps.recorder`'s protocols over SQL.
+
+Connections are made in the process that uses them, from a URL: the factories `connect_recorder` and
+`connect_queue`, bound to their arguments with `functools.partial`, travel to Ray's workers.
+"""
+
+import random
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from db import giving_back, leasing, recording
+from db.engine import open_engine, reading, writing
+from db.errors import LeaseLost
+from ngpu_core.config import RunConfig
+from ngpu_core.events import (
+    CarryThreshold,
+    CarryTrial,
+    Evaluation,
+    Measurement,
+    SeedEnded,
+    TrainingEpoch,
+)
+from sweeps.recorder import CheckpointRef, Fenced, PackWork, RecordUnreachable
+
+#: Seconds a pack is held after its worker's last sign of life.
+LEASE_SECONDS = 30.0
+#: Seconds beyond the lease for which a worker still tries to reach the record.
+GRACE_SECONDS = 30.0
+#: What a record that is away, busy or restarting raises.
+_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+
+T = TypeVar("T")
+
+
+@lru_cache
+def _engine(url: str) -> Engine:
+    """One pool of connections a process and record."""
+    return open_engine(url)
+
+
+class SqlRecorder:
+    """A leased pack's recorder; each method is one transaction, tried until the lease is lost."""
+
+    def __init__(self, engine: Engine, pack_id: int, fence: int) -> None:
+        self._engine = engine
+        self._lease = recording.Lease(pack_id=pack_id, fence=fence, seconds=LEASE_SECONDS)
+
+    def record(
+        self, events: Sequence[Measurement], *, steps: Mapping[int, int], wall_seconds: float
+    ) -> None:
+        """Write rows, and how far each active seed is."""
+        rows = rows_of(events)
+        self._write(
+            lambda conn: recording.write_rows(
+                conn, self._lease, rows, steps=steps, wall_seconds=wall_seconds
+            )
+        )
+
+    def checkpoint(
+        self,
+        events: Sequence[Measurement],
+        refs: Sequence[CheckpointRef],
+        *,
+        steps: Mapping[int, int],
+        wall_seconds: float,
+    ) -> None:
+        """Write the rows up to the checkpoint and point to its files, together."""
+        rows, pointers = rows_of(events), [asdict(ref) for ref in refs]
+        self._write(
+            lambda conn: recording.move_checkpoint(
+                conn, self._lease, rows, pointers, steps=steps, wall_seconds=wall_seconds
+            )
+        )
+
+    def end_seed(
+        self,
+        events: Sequence[Measurement],
+        ended: SeedEnded,
+        ref: CheckpointRef | None,
+        *,
+        wall_seconds: float,
+    ) -> None:
+        """Write a seed's last rows, its final checkpoint and its outcome, together."""
+        rows = rows_of(events)
+        end = recording.Ended(
+            seed=ended.seed,
+            state=ended.outcome.value,
+            step=ended.step,
+            reason=ended.reason,
+            checkpoint=asdict(ref) if ref else None,
+        )
+        self._write(
+            lambda conn: recording.end_seed(conn, self._lease, rows, end, wall_seconds=wall_seconds)
+        )
+
+    def complete(self) -> None:
+        """Every seed has ended: the pack is done."""
+        pack, fence = self._lease.pack_id, self._lease.fence
+        if not self._write(lambda conn: leasing.complete_pack(conn, pack, fence)):
+            raise RuntimeError(f"pack {pack} has seed runs that did not end")
+
+    def fail(self, error: str) -> None:
+        """The training itself raised: charged to the pack."""
+        pack, fence = self._lease.pack_id, self._lease.fence
+        fate = self._write(lambda conn: giving_back.fail_pack(conn, pack, fence, error))
+        if fate is giving_back.Fate.LOST:
+            raise Fenced(f"pack {pack} is no longer held under fence {fence}")
+
+    def forget_checkpoints(self) -> None:
+        """Drop the pack's checkpoints and rows: its next attempt starts at step 0."""
+        pack, fence = self._lease.pack_id, self._lease.fence
+        self._write(lambda conn: leasing.forget_checkpoints(conn, pack, fence))
+
+    def renew(self) -> None:
+        """Say that the worker lives; tries once."""
+        _renew(self._engine, self._lease.pack_id, self._lease.fence)
+
+    def _write(self, act: Callable[[Connection], T]) -> T:
+        return _persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)
+
+
+class SqlQueue:
+    """The packs of one sweep, for the runner of one epoch."""
+
+    def __init__(self, engine: Engine, sweep_id: str, epoch: int, code_version: str) -> None:
+        self._engine = engine
+        self._sweep_id = sweep_id
+        self._epoch = epoch
+        self._code_version = code_version
+
+    def claim(self) -> PackWork | None:
+        """Lease one pack that waits, or None when none can be leased now."""
+        host = socket.gethostname()
+        with writing(self._engine) as conn:
+            pack = leasing.claim_pack(
+                conn,
+                self._sweep_id,
+                owner=f"{host}, runner {self._epoch}",
+                epoch=self._epoch,
+                lease_seconds=LEASE_SECONDS,
+                host=host,
+                code_version=self._code_version,
+            )
+        return None if pack is None else work_of(pack)
+
+    def exhausted(self) -> bool:
+        """Whether no pack is pending or leased, or the sweep is no longer to run."""
+        with reading(self._engine) as conn:
+            return leasing.exhausted(conn, self._sweep_id)
+
+    def renew(self, pack_id: int, fence: int) -> None:
+        """Keep the lease of a pack that has not started yet; tries once."""
+        _renew(self._engine, pack_id, fence)
+
+    def release(self, pack_id: int, fence: int, error: str | None) -> None:
+        """Give a pack back, uncharged; harmless when it is another's by now."""
+        _persist(
+            self._engine,
+            lambda conn: giving_back.release_pack(conn, pack_id, fence, error),
+            LEASE_SECONDS,
+        )
+
+
+def connect_recorder(url: str, work: PackWork) -> SqlRecorder:
+    """The recorder of a leased pack, on this process's connections."""
+    return SqlRecorder(_engine(url), work.pack_id, work.fence)
+
+
+def connect_queue(url: str, sweep_id: str, epoch: int, code_version: str) -> SqlQueue:
+    """A sweep's queue, on this process's connections."""
+    return SqlQueue(_engine(url), sweep_id, epoch, code_version)
+
+
+def work_of(pack: leasing.ClaimedPack) -> PackWork:
+    """A claimed pack as its trial wants it."""
+    return PackWork(
+        pack_id=pack.pack_id,
+        fence=pack.fence,
+        sweep_id=pack.sweep_id,
+        configuration_id=pack.configuration_id,
+        run=RunConfig.from_mapping(pack.run),
+        seeds=pack.seeds,
+        resume=tuple(CheckpointRef(**_pointer(checkpoint)) for checkpoint in pack.resume),
+        cpu=pack.cpu,
+        gpu=pack.gpu,
+        wall_seconds=pack.wall_seconds,
+    )
+
+
+def rows_of(events: Sequence[Measurement]) -> recording.Rows:
+    """Measurements as rows of their tables."""
+    return recording.Rows(
+        training_epochs=[asdict(event) for event in events if isinstance(event, TrainingEpoch)],
+        evaluations=[asdict(event) for event in events if isinstance(event, Evaluation)],
+        carry_trials=[asdict(event) for event in events if isinstance(event, CarryTrial)],
+        carry_results=[_threshold(event) for event in events if isinstance(event, CarryThreshold)],
+    )
+
+
+def _threshold(event: CarryThreshold) -> dict[str, Any]:
+    row = asdict(event)
+    # `limit` is a word of SQL.
+    return {**row, "carry_limit": row.pop("limit")}
+
+
+def _pointer(checkpoint: leasing.Checkpoint) -> dict[str, Any]:
+    return {**asdict(checkpoint), "bytes": checkpoint.bytes or 0}
+
+
+def _renew(engine: Engine, pack_id: int, fence: int) -> None:
+    try:
+        with writing(engine) as conn:
+            leasing.renew(conn, pack_id, fence, LEASE_SECONDS)
+    except LeaseLost as error:
+        raise Fenced(str(error)) from error
+
+
+def _persist(engine: Engine, act: Callable[[Connection], T], seconds: float) -> T:
+    """One write transaction, tried again with growing, jittered pauses while the record is away.
+
+    A commit whose answer was lost is repeated too; every act here may be.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.1
+    while True:
+        try:
+            with writing(engine) as conn:
+                return act(conn)
+        except LeaseLost as error:
+            raise Fenced(str(error)) from error
+        except _AWAY as error:
+            if time.monotonic() + pause > deadline:
+                raise RecordUnreachable(f"no answer for {seconds:g} s: {error}") from error
+            structlog.get_logger().warning("record away", error=str(error.args[:1]))
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(2 * pause, 5.0)

@@ -1,0 +1,68 @@
+"""What a sweep would be: its counts are exact, its hours say what they rest on."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from spec_documents import documents
+
+from ngpu_core.cost import seed_step_flop
+from ngpu_core.statistics import detectable_difference
+from sweeps.expansion import Configuration, configurations, packs
+from sweeps.preview import CPU_GFLOP_PER_SECOND, LISTED, preview
+from sweeps.spec import load_spec
+
+DOCUMENT = {
+    "name": "sizes",
+    "base": {"training.max_steps": 1000},
+    "grid": {"filters": {str(n): {"model.filters": n} for n in (24, 48)}},
+    "seeds": {"count": 10},
+}
+
+
+@given(documents())
+def test_counts_are_those_of_the_expansion(document: dict[str, Any]) -> None:
+    spec = load_spec(document)
+    found = configurations(spec)
+
+    seen = preview(spec)
+
+    assert seen.configurations == len(found)
+    assert seen.excluded == spec.points.size - len(found)
+    assert seen.trials == len(packs(spec, found))
+    assert seen.seed_runs == sum(len(pack.seeds) for pack in packs(spec, found))
+    assert seen.seed_steps == spec.seeds.count * sum(e.run.training.max_steps for e in found)
+    assert seen.estimated_hours > 0
+    assert seen.listed == tuple(found[:LISTED])
+
+
+def test_without_history_the_hours_are_arithmetic_and_say_so() -> None:
+    spec = load_spec(DOCUMENT)
+
+    seen = preview(spec)
+
+    flop = sum(seed_step_flop(each.run) * 10_000 for each in configurations(spec))
+    assert seen.estimated_hours == pytest.approx(flop / CPU_GFLOP_PER_SECOND / 1e9 / 3600)
+    assert "nothing measured yet" in seen.basis
+    assert "50 GFLOP/s" in seen.basis
+
+
+def test_with_history_the_hours_are_measured_and_say_so() -> None:
+    seen = preview(load_spec(DOCUMENT), history=lambda configuration: 0.36)
+
+    assert seen.estimated_hours == pytest.approx(2.0)
+    assert seen.basis.startswith("measured: ")
+
+
+def test_a_partly_measured_sweep_says_for_how_many() -> None:
+    def history(configuration: Configuration) -> float | None:
+        return 0.36 if configuration.axes["filters"] == "24" else None
+
+    seen = preview(load_spec(DOCUMENT), history=history)
+
+    assert seen.estimated_hours > 1.0
+    assert "1 of 2 configurations" in seen.basis
+
+
+def test_the_detectable_difference_is_that_of_two_configurations() -> None:
+    assert preview(load_spec(DOCUMENT)).detectable_difference == detectable_difference(10)

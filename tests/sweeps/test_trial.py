@@ -1,0 +1,263 @@
+"""Trials over a real record: what they leave behind, undisturbed and disturbed anywhere."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from db.engine import writing
+from db.giving_back import fail_pack
+from db.submission import cancel, retry
+from ngpu_core.checkpoint import CorruptCheckpoint
+from ngpu_core.config import RunConfig
+from service.recording import SqlQueue
+from sweeps.recorder import PackWork
+from sweeps.trial import TrialEnd, run_trial
+from tests.sweeps.tiny import (
+    REVERSE,
+    checkpoint_paths,
+    open_record,
+    pack_rows,
+    queue_of,
+    recorders,
+    results,
+    submit_sweep,
+)
+
+ADDITION = replace(
+    REVERSE,
+    model=replace(REVERSE.model, filters=2, input_symbols=33, output_symbols=33),
+    training=replace(REVERSE.training, tasks=("badd",), min_length=5, max_length=7, bins=(8,)),
+    evaluation=replace(REVERSE.evaluation, lengths=(7, 11), carry_limit=4),
+)
+DIVERGING = replace(REVERSE, training=replace(REVERSE.training, divergence_factor=0.01))
+RAISING = replace(REVERSE, training=replace(REVERSE.training, tasks=("nonesuch",)))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class Killed(BaseException):
+    """The worker's process ends here."""
+
+
+class KilledAtCall:
+    """A recorder whose process dies at its n-th call, just before or just after the commit."""
+
+    def __init__(self, recorder: Any, call: int, committed: bool, act: Callable[[], Any]) -> None:
+        self._recorder = recorder
+        self._left = call
+        self._committed = committed
+        self._act = act
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._recorder, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._left -= name != "renew"
+            if self._left == 0 and not self._committed:
+                self._act()
+            result = method(*args, **kwargs)
+            if self._left == 0 and self._committed:
+                self._act()
+            return result
+
+        return call
+
+
+def die() -> None:
+    raise Killed
+
+
+class Bench:
+    """A record, a folder of checkpoints, and one sweep of a configuration."""
+
+    def __init__(self, folder: Path, run: RunConfig, packs: list[list[int]], **extra: Any) -> None:
+        self.url, self.engine = open_record(folder)
+        self.checkpoints = folder / "checkpoints"
+        self.sweep = submit_sweep(self.engine, [run], packs, **extra)
+
+    def queue(self) -> SqlQueue:
+        return queue_of(self.url, self.engine, self.sweep)
+
+    def trial(self, work: PackWork, recorder: Any = None, flush_seconds: float = 0.0) -> TrialEnd:
+        return run_trial(
+            work,
+            recorder or recorders(self.url)(work),
+            checkpoints=self.checkpoints,
+            flush_seconds=flush_seconds,
+            checkpoint_seconds=0.0,
+        )
+
+    def trial_killed_at(self, call: int, committed: bool = True) -> bool:
+        """Train the first claimable pack up to a call; whether that call ever came."""
+        work = claimed(self.queue())
+        try:
+            self.trial(work, KilledAtCall(recorders(self.url)(work), call, committed, die))
+        except Killed:
+            return True
+        return False
+
+    def finish(self, flush_seconds: float = 0.0) -> None:
+        queue = self.queue()
+        while (work := queue.claim()) is not None:
+            self.trial(work, flush_seconds=flush_seconds)
+
+    def files(self) -> list[str]:
+        root = self.checkpoints
+        return sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file())
+
+
+def claimed(queue: SqlQueue) -> PackWork:
+    work = queue.claim()
+    assert work is not None
+    return work
+
+
+@cache
+def undisturbed(run: RunConfig, packs: tuple[tuple[int, ...], ...]) -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), run, [list(seeds) for seeds in packs])
+        bench.finish(flush_seconds=1.0)
+        found = results(bench.engine, bench.sweep)
+        bench.engine.dispose()
+        return found
+
+
+@pytest.mark.parametrize("run", [REVERSE, ADDITION])
+def test_every_seed_has_one_row_an_epoch_and_a_test_and_length(run: RunConfig) -> None:
+    found = undisturbed(run, ((0, 1), (2,)))
+    epochs = run.training.max_steps // run.training.steps_per_epoch
+    assert len(found["training_epochs"]) == 3 * epochs
+    last = [row for row in found["evaluations"] if run.training.max_steps in row]
+    assert len(last) == 3 * len(run.evaluation.lengths)
+    assert [row[2:4] for row in found["seeds"]] == [("finished", run.training.max_steps)] * 3
+    assert len(found["carry_results"]) == (3 if run.evaluation.carry_limit else 0)
+
+
+kills = st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=4)
+
+
+@given(kills, st.sampled_from([REVERSE, ADDITION]))
+@settings(max_examples=12)
+def test_a_trial_killed_at_any_writes_and_resumed_leaves_the_rows_of_an_undisturbed_one(
+    kills: list[tuple[int, bool]], run: RunConfig
+) -> None:
+    with TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), run, [[0, 1], [2]])
+        fired = [bench.trial_killed_at(call, committed) for call, committed in kills]
+        bench.finish()
+        assert results(bench.engine, bench.sweep) == undisturbed(run, ((0, 1), (2,)))
+        assert bench.files() == checkpoint_paths(bench.engine, bench.sweep)
+        assert fired[0]
+        bench.engine.dispose()
+
+
+def test_a_resumed_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, REVERSE, [[0, 1]])
+    assert bench.trial_killed_at(12)
+    work = claimed(bench.queue())
+    assert [ref.seed for ref in work.resume] == [0, 1]
+    assert 0 < work.resume[0].step < REVERSE.training.max_steps
+    assert work.wall_seconds > 0
+
+
+def test_a_cancelled_pack_writes_nothing_more_and_ends_quietly(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, REVERSE, [[0]])
+    work = claimed(bench.queue())
+
+    def cancel_sweep() -> None:
+        with writing(bench.engine) as conn:
+            cancel(conn, bench.sweep)
+
+    recorder = KilledAtCall(recorders(bench.url)(work), 5, True, cancel_sweep)
+    assert bench.trial(work, recorder) is TrialEnd.FENCED
+    (seed,) = results(bench.engine, bench.sweep)["seeds"]
+    assert seed[2] == "cancelled"
+    assert seed[3] < REVERSE.training.max_steps
+    assert bench.files() == checkpoint_paths(bench.engine, bench.sweep)
+
+
+def test_training_that_raises_is_charged_and_split_until_each_seed_has_failed(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, RAISING, [[0, 1, 2]], max_failures=1)
+    queue = bench.queue()
+    ends = []
+    while (work := queue.claim()) is not None:
+        ends.append(bench.trial(work))
+    assert ends == [TrialEnd.FAILED] * 5
+    assert [row[2] for row in results(bench.engine, bench.sweep)["seeds"]] == ["failed"] * 3
+    assert "nonesuch" in pack_rows(bench.engine, bench.sweep)[-1].error
+
+
+def test_a_diverged_seed_is_a_result_without_a_checkpoint(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, DIVERGING, [[0, 1]])
+    bench.finish()
+    seeds = results(bench.engine, bench.sweep)["seeds"]
+    assert [row[2] for row in seeds] == ["diverged", "diverged"]
+    assert "times the first" in seeds[0][4]
+    assert [pack.state for pack in pack_rows(bench.engine, bench.sweep)] == ["done"]
+    assert bench.files() == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "deleted"])
+def test_a_damaged_checkpoint_is_named_and_its_pack_starts_anew(
+    tmp_path: Path, damage: str
+) -> None:
+    bench = Bench(tmp_path, REVERSE, [[0]])
+    assert bench.trial_killed_at(12)
+    (name,) = checkpoint_paths(bench.engine, bench.sweep)
+    file = bench.checkpoints / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-10] if damage == "cut" else content[:-1] + b"\1")
+    if damage == "deleted":
+        file.unlink()
+    queue = bench.queue()
+    work = claimed(queue)
+    with pytest.raises(CorruptCheckpoint, match=file.name):
+        bench.trial(work)
+    queue.release(work.pack_id, work.fence, None)
+    again = claimed(queue)
+    assert again.resume == ()
+    assert bench.trial(again) is TrialEnd.COMPLETE
+    assert results(bench.engine, bench.sweep) == undisturbed(REVERSE, ((0,),))
+
+
+def test_a_seed_retried_in_a_new_pack_goes_on_from_its_checkpoint_and_moves_it(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, REVERSE, [[0]], max_failures=1)
+    assert all(bench.trial_killed_at(6) for _ in range(3))
+    work = claimed(bench.queue())
+    with writing(bench.engine) as conn:
+        fail_pack(conn, work.pack_id, work.fence, "raised")
+        assert retry(conn, bench.sweep) == 1
+    bench.finish()
+    assert results(bench.engine, bench.sweep) == undisturbed(REVERSE, ((0,),))
+    (pointed,) = checkpoint_paths(bench.engine, bench.sweep)
+    assert bench.files() == [pointed]
+    assert f"/{REVERSE.training.max_steps}-" in pointed
+
+
+def test_a_worker_that_comes_back_late_writes_nothing_and_deletes_no_checkpoint(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, REVERSE, [[0]])
+    late = claimed(bench.queue())
+    bench.finish()
+    assert bench.trial(late) is TrialEnd.FENCED
+    assert results(bench.engine, bench.sweep) == undisturbed(REVERSE, ((0,),))
+    (pointed,) = checkpoint_paths(bench.engine, bench.sweep)
+    assert pointed in bench.files()
