@@ -47,7 +47,7 @@ browser:  # the browser tests drive Debian's Chromium; without it they are skipp
 
 bench: $(STAMP)  ## seed-steps a second of the engine beside the loop a user would write
 	$(BIN)/python -m benchmarks.training --family neural_gpu --filters 24 --length 20
-	$(BIN)/python -m benchmarks.training --family diagonal_neural_gpu --filters 24 --length 12
+	$(BIN)/python -m benchmarks.training --family diagonal_neural_gpu --filters 24 --length 5 7 9 12
 
 vendor: $(STAMP)  ## fetch the browser's script files again
 	$(BIN)/python scripts/vendor_static.py

@@ -148,8 +148,7 @@ class PackTrainer:
         """Train to the end, yielding facts as they become true."""
         reported = time.monotonic()
         while self._active:
-            self.step += 1
-            yield from self._diverged(self._train_step())
+            yield from self._diverged(self.train_step())
             if time.monotonic() - reported >= PROGRESS_SECONDS:
                 reported = time.monotonic()
                 yield Progress(step=self.step, active=tuple(self._active))
@@ -163,8 +162,9 @@ class PackTrainer:
             if self.step % self.config.training.steps_per_epoch == 0:
                 yield EpochEnd(step=self.step, active=tuple(self._active))
 
-    def _train_step(self) -> dict[int, str]:
+    def train_step(self) -> dict[int, str]:
         """One update of every active seed; the reason for each that diverged."""
+        self.step += 1
         reasons: dict[int, str] = {}
         for seeds, bins in self._groups():
             pack = self.pack.subset(seeds)
