@@ -138,8 +138,9 @@ def _insert_sweep(conn: Connection, sweep_id: str, key: str, sweep: NewSweep) ->
         )
         # Waits for a submission of the same spec that has not committed yet.
         .on_conflict_do_nothing()
+        .returning(sweeps.c.id)
     )
-    return inserted.rowcount == 1
+    return inserted.first() is not None
 
 
 def _existing(conn: Connection, key: str, sweep: NewSweep) -> str:
