@@ -109,6 +109,7 @@ def _train_on_ray(settings: Settings, sweep_id: str, epoch: int, address: str) -
             address=address,
             demand=Demand(cpu=cpu, gpu=gpu),
             scratch=settings.scratch / f"{sweep_id}-{epoch}",
+            prepare=partial(configure_logging, settings.log_format, sweep=sweep_id),
         )
     except ClusterTooSmall as error:
         raise SweepCannotRun(str(error)) from error

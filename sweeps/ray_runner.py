@@ -7,6 +7,7 @@ new runner asks the queue what is left. Ray's own settings are environment varia
 process that starts this one sets (`service/keeper.py`).
 """
 
+import logging
 import shutil
 import threading
 import time
@@ -54,6 +55,7 @@ def run_on_ray(
     address: str,
     demand: Demand,
     scratch: Path,
+    prepare: Callable[[], None] | None = None,
     checkpoint_seconds: float = 30.0,
 ) -> None:
     """Run a sweep's trials on the cluster at `address` until its queue is exhausted.
@@ -65,26 +67,30 @@ def run_on_ray(
         address: `host:port` of the cluster; this machine must be a node of it.
         demand: What every trial needs.
         scratch: Tune's folder, deleted afterwards.
+        prepare: Called once in every actor, to set up its logging.
         checkpoint_seconds: Least time between two checkpoints of a running seed.
 
     Raises:
         ClusterTooSmall: A local cluster lacks the GPUs that a trial needs.
     """
+    # It misses the files that Tune's own loggers would have written.
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
     ray.init(address=address, log_to_driver=True, logging_level="warning")
+    hand = _Hand(connect_queue)
     try:
         fitting = _fit(demand)
-        hand = _Hand(connect_queue, fitting)
         trainable = tune.with_parameters(
             PackTrainable,
             connect_recorder=connect_recorder,
             checkpoints=checkpoints,
             checkpoint_seconds=checkpoint_seconds,
+            prepare=prepare,
         )
         resources = {"cpu": fitting.cpu, "gpu": fitting.gpu}
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=PackSearcher(hand),
+                search_alg=PackSearcher(hand, fitting),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -102,6 +108,7 @@ def run_on_ray(
             tuner.fit()
     finally:
         ray.shutdown()
+        hand.release_all()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -137,17 +144,15 @@ class _Hand:
     stay the same object.
     """
 
-    def __init__(self, connect_queue: ConnectQueue, demand: Demand) -> None:
+    def __init__(self, connect_queue: ConnectQueue) -> None:
         self._connect_queue = connect_queue
-        self._demand = demand
         self._queue: PackQueue | None = None
         self._lock = threading.Lock()
         self._live: dict[str, PackWork] = {}
         self._waiting: dict[int, PackWork] = {}
-        self._vain = float("-inf")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Hand, (self._connect_queue, self._demand)
+        return _Hand, (self._connect_queue,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Hand":
         return self
@@ -159,21 +164,14 @@ class _Hand:
             self._queue = self._connect_queue()
         return self._queue
 
-    def draw(self, trial_id: str) -> dict[str, PackWork] | str | None:
-        """A leased pack, None while there is no slot or nothing to lease, FINISHED at the end."""
-        now = time.monotonic()
-        if now - self._vain < POLL_SECONDS or len(self._live) >= _slots(self._demand):
-            return None
-        # Set before asking: a record that is away is not asked ten times a second either.
-        self._vain = now
-        work = self.queue.claim()
-        if work is None:
-            return Searcher.FINISHED if self.queue.exhausted() else None
-        self._vain = float("-inf")
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def take(self, trial_id: str, work: PackWork) -> None:
+        """Hold a pack that was claimed for a trial."""
         with self._lock:
             self._live[trial_id] = work
             self._waiting[work.pack_id] = work
-        return {"work": work}
 
     def started(self, pack_id: int) -> None:
         """The trial's actor renews the lease from here on."""
@@ -186,6 +184,14 @@ class _Hand:
             work = self._live.pop(trial_id, None)
             if work is not None:
                 self._waiting.pop(work.pack_id, None)
+
+    def release_all(self) -> None:
+        """Give back what this runner leaves unfinished, when all its actors have ended."""
+        for work in list(self._live.values()):
+            try:
+                self.queue.release(work.pack_id, work.fence, None)
+            except Exception as error:
+                _warn("pack not released", error, pack=work.pack_id)
 
     @contextmanager
     def renewing(self) -> Iterator[None]:
@@ -221,17 +227,28 @@ class PackSearcher(Searcher):
     Tune waits inside its loop while no trial lives, so the end must come from `suggest`.
     """
 
-    def __init__(self, hand: _Hand) -> None:
+    def __init__(self, hand: _Hand, demand: Demand) -> None:
         super().__init__(metric=None, mode=None)
         self._hand = hand
+        self._demand = demand
+        self._vain = float("-inf")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """One leased pack, None while packs are leased elsewhere, FINISHED when none remain."""
+        """A leased pack, None without a slot or anything to lease, FINISHED when none remain."""
+        now = time.monotonic()
+        if now - self._vain < POLL_SECONDS or len(self._hand) >= _slots(self._demand):
+            return None
         try:
-            return self._hand.draw(trial_id)
+            work = self._hand.queue.claim()
+            if work is None:
+                self._vain = now
+                return Searcher.FINISHED if self._hand.queue.exhausted() else None
         except Exception as error:
+            self._vain = now
             _warn("queue not readable", error)
             return None
+        self._hand.take(trial_id, work)
+        return {"work": work}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -276,8 +293,11 @@ class PackTrainable(tune.Trainable):
         connect_recorder: ConnectRecorder,
         checkpoints: Path,
         checkpoint_seconds: float,
+        prepare: Callable[[], None] | None,
     ) -> None:
         """Begin the first pack."""
+        if prepare is not None:
+            prepare()
         self._connect_recorder = connect_recorder
         self._checkpoints = checkpoints
         self._checkpoint_seconds = checkpoint_seconds
