@@ -1,0 +1,141 @@
+"""The dashboard: HTML pages over the same named queries as the API. No SQL of its own."""
+
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from db import queries
+from db.states import OPEN_SWEEPS, EventKind
+from service import seed_parts, sweep_parts
+from service.dependencies import ConnectionDep
+from service.glossary import WORDS
+from service.html import STATIC, error_pages, render
+from service.outcomes import OUTCOMES
+
+SWEEPS_A_PAGE = 50
+#: Kinds of server-sent events that make a sweep's page fetch its parts again.
+EVENT_KINDS = (*EventKind, "progress", "end")
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+def chosen_configuration(configuration: Annotated[str, Query(max_length=20)] = "") -> int | None:
+    """The configuration a page is narrowed to; the filter's "all" sends an empty text."""
+    return int(configuration) if configuration.isdecimal() else None
+
+
+Chosen = Annotated[int | None, Depends(chosen_configuration)]
+Cursor = Annotated[str | None, Query(max_length=1000)]
+
+
+def get_sweep(conn: ConnectionDep, sweep_id: str) -> dict[str, Any]:
+    """The sweep a page is about."""
+    return queries.sweep(conn, sweep_id)
+
+
+Part = Literal["progress", "success", "curves", "carries", "failures", "seeds"]
+SweepDep = Annotated[dict[str, Any], Depends(get_sweep)]
+
+
+@router.get("/")
+def sweeps_page(request: Request, conn: ConnectionDep, cursor: Cursor = None) -> Response:
+    """Every sweep, the newest first."""
+    return render(request, "sweeps.html", _sweep_list(conn, cursor))
+
+
+@router.get("/sweeps-list")
+def sweeps_list(request: Request, conn: ConnectionDep, cursor: Cursor = None) -> Response:
+    """The list alone, for its live refresh."""
+    return render(request, "sweep/_list.html", _sweep_list(conn, cursor))
+
+
+def _sweep_list(conn: ConnectionDep, cursor: str | None) -> dict[str, Any]:
+    page = queries.list_sweeps(conn, cursor=cursor, limit=SWEEPS_A_PAGE)
+    return {
+        "sweeps": page.items,
+        "next_cursor": page.next_cursor,
+        "any_active": any(sweep["state"] in OPEN_SWEEPS for sweep in page.items),
+    }
+
+
+@router.get("/sweeps/{sweep_id}")
+def sweep_page(
+    request: Request, conn: ConnectionDep, sweep: SweepDep, chosen: Chosen, cursor: Cursor = None
+) -> Response:
+    """One sweep: progress, fractions, curves, carries, failures, seeds."""
+    context = (
+        {"sweep": sweep, "event_kinds": EVENT_KINDS}
+        | sweep_parts.progress_part(conn, sweep)
+        | sweep_parts.success_part(conn, sweep)
+        | sweep_parts.curves_part(conn, sweep, chosen)
+        | sweep_parts.carries_part(conn, sweep, chosen)
+        | sweep_parts.failures_part(conn, sweep)
+        | sweep_parts.seeds_part(conn, sweep, chosen, cursor)
+    )
+    return render(request, "sweep.html", context)
+
+
+@router.get("/sweeps/{sweep_id}/{part}")
+def sweep_part(
+    request: Request, conn: ConnectionDep, sweep: SweepDep, part: Part, chosen: Chosen
+) -> Response:
+    """One part of a sweep's page as it is now."""
+    found = {
+        "progress": lambda: sweep_parts.progress_part(conn, sweep),
+        "success": lambda: sweep_parts.success_part(conn, sweep),
+        "curves": lambda: sweep_parts.curves_part(conn, sweep, chosen),
+        "carries": lambda: sweep_parts.carries_part(conn, sweep, chosen),
+        "failures": lambda: sweep_parts.failures_part(conn, sweep),
+        "seeds": lambda: sweep_parts.seeds_part(conn, sweep, chosen, None),
+    }[part]()
+    return render(request, f"sweep/_{part}.html", {"sweep": sweep} | found)
+
+
+@router.get("/seeds/{seed_run_id}")
+def seed_page(request: Request, conn: ConnectionDep, seed_run_id: int) -> Response:
+    """One seed run: its curves, errors by length and carry, provenance."""
+    seed = queries.seed(conn, seed_run_id)
+    sweep = queries.sweep(conn, seed["sweep_id"])
+    context = (
+        {"seed": seed, "sweep": sweep}
+        | seed_parts.curves_part(conn, seed, sweep)
+        | seed_parts.lengths_part(conn, seed)
+        | seed_parts.carries_part(conn, seed)
+        | seed_parts.provenance_part(seed)
+    )
+    return render(request, "seed.html", context)
+
+
+@router.get("/new")
+def new_page(request: Request) -> Response:
+    """A form with an example spec."""
+    example = files("sweeps").joinpath("specs/demo.yaml").read_text(encoding="utf-8")
+    return render(request, "new.html", {"example": example})
+
+
+@router.get("/help")
+def help_page(request: Request) -> Response:
+    """The words, how to submit, how to read the table, SQL."""
+    return render(request, "help.html", {"words": WORDS, "outcomes": OUTCOMES})
+
+
+class _StaticFiles(StaticFiles):
+    """Files named with their digest may be kept for good; the others are asked for again."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        versioned = scope.get("query_string", b"").startswith(b"v=")
+        kept = "public, max-age=31536000, immutable" if versioned else "no-cache"
+        response.headers["Cache-Control"] = kept
+        return response
+
+
+def mount(app: FastAPI) -> None:
+    """Add the pages and their static files to the app; after `problems.install`."""
+    app.include_router(router)
+    error_pages(app)
+    app.mount("/static", _StaticFiles(directory=STATIC), name="static")

@@ -1,0 +1,205 @@
+"""The parts of a sweep's page, each from the named queries.
+
+The whole page and its live refresh call the same functions, so both show the same numbers.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db import queries
+from db.bands import curve_bands
+from db.states import OPEN_SWEEPS
+from ngpu_core.statistics import fraction_interval, survival_curve
+from service import charts
+from service.outcomes import OUTCOMES, outcome
+from service.sentences import metric, rule
+from service.success_table import success_table, totals
+
+Row = Mapping[str, Any]
+Context = dict[str, Any]
+
+#: Configurations whose charts one page draws.
+MOST_CHARTS = 12
+SEEDS_A_PAGE = 100
+FAILURES_SHOWN = 50
+#: Finished seed runs looked through for those that did not generalize.
+FINISHED_READ = 500
+
+
+def progress_part(conn: Connection, sweep: Row) -> Context:
+    """Counts by state, rate and time left."""
+    progress = queries.progress(conn, sweep["id"])
+    ended = sum(progress[state] for state in ("finished", "diverged", "failed", "cancelled"))
+    return {"progress": progress, "ended": ended, "active": sweep["state"] in OPEN_SWEEPS}
+
+
+def success_part(conn: Connection, sweep: Row) -> Context:
+    """The table of success fractions and what its caption states."""
+    fractions = queries.success(conn, sweep["id"])
+    return {
+        "fractions": fractions,
+        "table": success_table(fractions),
+        "totals": totals(fractions),
+        "rule": rule(sweep),
+    }
+
+
+def curves_part(conn: Connection, sweep: Row, chosen: int | None) -> Context:
+    """Learning curves of the first configurations, or of the chosen one."""
+    configurations = _configurations(conn, sweep, chosen)
+    shown = configurations[:MOST_CHARTS]
+    return {
+        "curves": [curve for one in shown for curve in _curves(conn, sweep, one)],
+        "hidden_curves": len(configurations) - len(shown),
+        "shown_curves": len(shown),
+        "metric": metric(sweep),
+    }
+
+
+def _configurations(conn: Connection, sweep: Row, chosen: int | None) -> list[Row]:
+    rows: list[Row] = [*queries.configurations(conn, sweep["id"])]
+    return [row for row in rows if chosen in (None, row["id"])]
+
+
+def _curves(conn: Connection, sweep: Row, configuration: Row) -> list[Context]:
+    """A chart for each task the success rule reads."""
+    one: dict[str, Any] = {
+        "metric": sweep["success_metric"],
+        "configuration_id": configuration["id"],
+    }
+    judged = {"length": sweep["success_length"], "task": sweep["success_task"]}
+    test = _by_task(curve_bands(conn, sweep["id"], kind="test", **one, **judged))
+    training = _by_task(curve_bands(conn, sweep["id"], kind="training", **one))
+    tasks = list(test or training)
+    return [
+        _curve(sweep, configuration, task, test.get(task, []), _nearest(training, task))
+        | {"name": _name(configuration["label"], task, tasks)}
+        for task in tasks
+    ]
+
+
+def _by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row["task"]].append(row)
+    return grouped
+
+
+def _nearest(training: Mapping[str, list[Row]], task: str) -> list[Row]:
+    """The training curve beside a test: of the same task, else of the first one trained on."""
+    return training.get(task) or next(iter(training.values()), [])
+
+
+def _name(configuration: str, task: str, tasks: Collection[str]) -> str:
+    return configuration if len(tasks) == 1 else f"{configuration} · {task}"
+
+
+def _curve(
+    sweep: Row, configuration: Row, task: str, test: Sequence[Row], training: Sequence[Row]
+) -> Context:
+    spec = charts.learning_chart(
+        test,
+        training,
+        below=sweep["success_below"],
+        last_step=configuration["max_steps"],
+        error=metric(sweep),
+    )
+    return {"spec": spec, "label": f"{metric(sweep)} on {task} against step: {_summary(test)}"}
+
+
+def _summary(test: Sequence[Row]) -> str:
+    if not test:
+        return "not tested yet"
+    last = test[-1]
+    return f"median {last['median']:.3f} over {last['seeds']} seeds at step {last['step']}"
+
+
+def carries_part(conn: Connection, sweep: Row, chosen: int | None) -> Context:
+    """Share of seeds still right at each carry length, a chart a configuration."""
+    rows = queries.thresholds(conn, sweep["id"])
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if chosen in (None, row["configuration_id"]):
+            groups[(row["configuration"], row["task"])].append(row)
+    tasks = {task for _, task in groups}
+    survivals = [
+        _survival(_name(name, task, tasks), thresholds)
+        for (name, task), thresholds in list(groups.items())[:MOST_CHARTS]
+    ]
+    return {"survivals": survivals, "tests_carries": _tests_carries(conn, sweep)}
+
+
+def _tests_carries(conn: Connection, sweep: Row) -> bool:
+    rows = queries.configurations(conn, sweep["id"])
+    return any(row["run"]["evaluation"]["carry_limit"] for row in rows)
+
+
+def _survival(name: str, rows: Sequence[Row]) -> Context:
+    limit = max(row["carry_limit"] for row in rows)
+    censored = sum(row["censored"] for row in rows)
+    label = f"{name}: share of {len(rows)} seeds still right at carry length k"
+    spec = charts.survival_chart(_survival_points(rows, limit), limit=limit)
+    return {
+        "configuration": name,
+        "spec": spec,
+        "label": label,
+        "seeds": len(rows),
+        "censored": censored,
+        "limit": limit,
+    }
+
+
+def _survival_points(rows: Sequence[Row], limit: int) -> Iterable[dict[str, float]]:
+    """The product-limit estimate as steps from carry length 1 to the longest one tested."""
+    whole = fraction_interval(len(rows), len(rows))
+    point = {"carry_length": 1, "share": 1.0, "low": whole.low, "high": whole.high}
+    yield point
+    lengths = [row["carry_limit"] if row["censored"] else row["threshold"] for row in rows]
+    for one in survival_curve(lengths, [row["censored"] for row in rows]):
+        band = one.beyond.interval
+        point = {
+            "carry_length": one.length,
+            "share": one.beyond.value,
+            "low": band.low,
+            "high": band.high,
+        }
+        yield point
+    yield point | {"carry_length": limit}
+
+
+def failures_part(conn: Connection, sweep: Row) -> Context:
+    """Seed runs that ended without success: faults, then diverged, then not generalized."""
+    faults = queries.failures(conn, sweep["id"], limit=FAILURES_SHOWN)
+    ended = queries.seeds(conn, sweep["id"], state="finished", limit=FINISHED_READ)
+    return {
+        "failures": [row for row in faults.items if row["state"] != "cancelled"],
+        "more_failures": faults.next_cursor is not None,
+        "without": _by_configuration(row for row in ended.items if not row["succeeded"]),
+        "more_without": ended.next_cursor is not None,
+    }
+
+
+def seeds_part(conn: Connection, sweep: Row, chosen: int | None, cursor: str | None) -> Context:
+    """A page of seed results."""
+    page = queries.seeds(
+        conn, sweep["id"], configuration_id=chosen, cursor=cursor, limit=SEEDS_A_PAGE
+    )
+    return {
+        "seeds": page.items,
+        "dots": _by_configuration(page.items),
+        "next_cursor": page.next_cursor,
+        "first_page": cursor is None,
+        "chosen": chosen,
+        "outcomes": OUTCOMES,
+        "shown_outcomes": {outcome(seed) for seed in page.items},
+    }
+
+
+def _by_configuration(seeds: Iterable[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = defaultdict(list)
+    for seed in seeds:
+        grouped[seed["configuration"]].append(seed)
+    return grouped
