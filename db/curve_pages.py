@@ -17,12 +17,12 @@ def curve_page(
     cursor: str | None = None,
     limit: int = DEFAULT_LIMIT,
 ) -> Page:
-    """The sweep's rows of `learning_curves`, by seed run, kind, task, length and step."""
+    """The sweep's rows of `learning_curves`, in the order of `queries.curves`."""
     v = learning_curves.c
     wanted = {v.configuration_id: configuration_id, v.kind: kind, v.task: task, v.length: length}
     query = select(learning_curves).where(v.sweep_id == sweep_id)
     for column, value in wanted.items():
         if value is not None:
             query = query.where(column == value)
-    key = [v.seed_run_id, v.kind, v.task, v.length, v.step]
+    key = [v.configuration_id, v.kind, v.task, v.length, v.step, v.seed]
     return page(conn, query, key, cursor=cursor, limit=limit)

@@ -46,6 +46,8 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
 }
 
 RETRY_SECONDS = 2
+#: Wrong values spelled out in the one-line detail; `problems` has them all.
+DETAILED = 3
 
 
 class WrongValue(BaseModel):
@@ -128,9 +130,15 @@ def _detail(error: Exception, wrong: list[WrongValue]) -> str:
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         logger.error("the database did not answer", exc_info=error)
         return "the database does not answer at the moment: ask again"
-    if isinstance(error, RequestValidationError):
-        return "; ".join(f"{value.path}: {value.message}" for value in wrong)
+    if isinstance(error, RequestValidationError | SpecError):
+        return _in_short(wrong)
     return str(error)
+
+
+def _in_short(wrong: list[WrongValue]) -> str:
+    first = [f"{value.path or 'the document'}: {value.message}" for value in wrong[:DETAILED]]
+    more = [f"and {len(wrong) - DETAILED} more"] if len(wrong) > DETAILED else []
+    return "; ".join(first + more)
 
 
 def _wrong_values(error: Exception) -> list[WrongValue]:
@@ -154,13 +162,25 @@ def _wrong_values(error: Exception) -> list[WrongValue]:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = str(error.detail)
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is nothing at {request.url.path[:200]}"
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "other methods")
-        detail = f"{request.method} is not possible here: {allowed} is"
-    return problem_response(request, error.status_code, detail, headers=error.headers)
+        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
+        detail = f"{request.method} is not possible here: {headers['Allow']} is"
+    return problem_response(request, error.status_code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this address; the router knows only those of the first route that fits."""
+    paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
+    methods = {
+        method.upper()
+        for path, operations in paths.items()
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), request.url.path)
+        for method in operations
+    }
+    return ", ".join(sorted(methods))
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
