@@ -121,7 +121,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     #: Probability of dropping a state value; `neural_gpu` scales it by 8 / bin length.
     dropout: float = 0.15
-    #: Standard deviation of gradient noise, as a multiple of the learning rate (SPECS D).
+    #: Standard deviation of gradient noise, as a multiple of the learning rate.
     gradient_noise: float = 0.0
     #: First weight of the relaxation pull between the copies of the weights.
     pull: float = 0.0005

@@ -56,9 +56,13 @@ class SweepSpec(Header):
     exclude: tuple[dict[str, str], ...] = ()
     """Combinations to leave out: points that agree with all levels of an entry."""
     seeds: Seeds
+    """Which seeds each configuration is trained with."""
     success: Success
+    """When a seed counts as successful."""
     resources: Resources = Resources()
+    """What one trial holds."""
     retry: Retry = Retry()
+    """When a seed is given up."""
 
     @model_validator(mode="wrap")
     @classmethod

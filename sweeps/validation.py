@@ -57,9 +57,11 @@ class _Reading:
         self.doubtful: set[str] = set()
         self.document = read_mapping(document, "", problems)
         known = [*Header.model_fields, *_PARTS]
-        for key in self.document:
-            if key not in known and problems.unknown(key, "key", key, known) in ("base", "grid"):
-                self.doubtful.update(key_table())
+        unknown = [key for key in self.document if key not in known]
+        #: Parts that are there, misspelt: they are not missed.
+        self.meant = {problems.unknown(key, "key", key, known) for key in unknown}
+        if self.meant & {"base", "grid"}:
+            self.doubtful.update(key_table())
 
     def spec(self) -> dict[str, Any]:
         """Every part of the spec, typed; worth something only if no problem was noted."""
@@ -83,13 +85,16 @@ class _Reading:
 
     def _header(self) -> Header | None:
         header = {key: self.document[key] for key in Header.model_fields if key in self.document}
+        if "name" in self.meant:
+            header.setdefault("name", "misspelt")
         if "labels" in header:
             header["labels"] = self._part("labels")
         return read_terms(Header, header, "", self.problems)
 
     def _seeds(self) -> Seeds | None:
         if "seeds" not in self.document:
-            self.problems.add("seeds", "is missing: give at least a count, {count: 15}")
+            if "seeds" not in self.meant:
+                self.problems.add("seeds", "is missing: give at least a count, {count: 15}")
             return None
         seeds = read_terms(Seeds, self._part("seeds"), "seeds", self.problems)
         if seeds and seeds.all.stop > SEED_LIMIT:
@@ -108,6 +113,7 @@ class _Reading:
             axis: self._levels(levels, self._name(axis, "grid"))
             for axis, levels in read_mapping(document, "grid", self.problems).items()
         }
+        axes = {axis: levels for axis, levels in axes.items() if levels}
         self._refuse_contested_keys(axes)
         return Grid(base=base, axes=axes, exclude=self._exclude(axes))
 
@@ -145,6 +151,8 @@ class _Reading:
             message = f"must be a list of at most {MAX_EXCLUSIONS} mappings from axis to level"
             self.problems.add("exclude", f"is {shown(document)}: {message}")
             return []
+        if "grid" in self.meant:
+            return []
         entries = [
             self._exclusion(entry, join("exclude", index), axes)
             for index, entry in enumerate(document)
@@ -170,8 +178,6 @@ class _Reading:
 
     def _within_limits(self, grid: Grid, seeds: Seeds | None) -> bool:
         """By multiplication alone, before anything is expanded."""
-        if not all(grid.axes.values()):
-            return False
         factors = " × ".join(f"{len(levels)}" for levels in grid.axes.values()) or "1"
         runs = grid.size * (seeds.count if seeds else 1)
         if grid.size > MAX_CONFIGURATIONS:
@@ -220,8 +226,8 @@ class _Reading:
         if success and judged and success.length not in common:
             message = f"is {success.length}: must be tested by every configuration, as {common} is"
             self.problems.add("success.length", message)
-        if success and success.task is not None:
-            self._check_success_task(success.task, runs)
+        if isinstance(task := document.get("task"), str):
+            self._check_success_task(task, runs)
         return success
 
     def _check_success_task(self, task: str, runs: list[RunConfig]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from spec_documents import documents, renamed, shuffled, vocabulary
@@ -31,6 +30,7 @@ from sweeps.spec import (
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "sweeps" / "specs").glob("*.yaml"))
+SCHEMA = jsonschema.Draft202012Validator(spec_json_schema())
 MINIMAL = {"name": "adders", "seeds": {"count": 3}}
 
 
@@ -39,12 +39,6 @@ def problems_of(document: Any) -> dict[str, Problem]:
     with pytest.raises(SpecError) as caught:
         load_spec(document)
     return {problem.path: problem for problem in caught.value.problems}
-
-
-def as_text(document: Any) -> str:
-    """YAML as a person might write it, without aliases."""
-    dumper = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
-    return yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True)
 
 
 # Round trips and digests
@@ -173,31 +167,26 @@ def test_all_problems_come_at_once() -> None:
         }
     )
 
-    assert (
-        set(found)
-        == {
-            "nam",
-            "name",
-            "schema_version",
-            "base.model.filters",
-            "base.training.tasks.0",
-            "grid.a.2.training.dropuot",
-            "grid.b.x.training.dropout",
-            "grid.empty",
-            "exclude.0.c",
-            "exclude.1.a",
-            "exclude.2",
-            "seeds.first",
-            "seeds.cuont",
-            "success.metric",
-            "success.task",
-            "resources.gpu",
-            "resources.seeds_per_trial",
-            "retry.max_failures",
-        }
-        - {"name"}
-        or "name" in found
-    )
+    assert set(found) == {
+        "nam",
+        "schema_version",
+        "base.model.filters",
+        "base.model.height",
+        "base.training.tasks.0",
+        "grid.a.2.training.dropuot",
+        "grid.b.x.training.dropout",
+        "grid.empty",
+        "exclude.0.c",
+        "exclude.1.a",
+        "exclude.2",
+        "seeds.first",
+        "seeds.cuont",
+        "success.metric",
+        "success.task",
+        "resources.gpu",
+        "resources.seeds_per_trial",
+        "retry.max_failures",
+    }
     assert found["success.metric"].nearest == "sequence_error"
     assert found["base.training.tasks.0"].nearest == "badd"
 
@@ -297,16 +286,16 @@ def test_success_must_be_read_where_all_configurations_are_tested() -> None:
 
 @pytest.mark.parametrize("axes", [[10] * 24, [10] * 6, [5000]], ids=["24 axes", "6 axes", "1 axis"])
 def test_a_grid_of_ten_million_runs_is_refused_at_once(axes: list[int]) -> None:
-    count = max(1, 10**7 // 5000)
     grid = {f"axis{i}": {str(j): {} for j in range(n)} for i, n in enumerate(axes)}
-    text = json.dumps({"name": "huge", "seeds": {"count": count}, "grid": grid})
-    load_spec(MINIMAL)  # what is looked up once
+    text = json.dumps({"name": "huge", "seeds": {"count": 2000}, "grid": grid})
+    seconds = []
+    for _ in range(5):  # the first also looks the keys up; other processes may be running
+        start = time.perf_counter()
+        with pytest.raises(SpecError, match="at most 100,000"):
+            parse_spec(text, format="json")
+        seconds.append(time.perf_counter() - start)
 
-    start = time.perf_counter()
-    with pytest.raises(SpecError, match="at most 100,000"):
-        parse_spec(text, format="json")
-
-    assert time.perf_counter() - start < 0.1
+    assert min(seconds) < 0.1
 
 
 def test_the_largest_allowed_sweep_is_read() -> None:
@@ -339,8 +328,13 @@ def test_a_document_full_of_mistakes_gives_a_bounded_answer() -> None:
 
 @given(documents())
 def test_every_valid_document_fits_the_json_schema(document: dict[str, Any]) -> None:
-    jsonschema.validate(document, spec_json_schema())
-    jsonschema.validate(load_spec(document).canonical(), spec_json_schema())
+    SCHEMA.validate(document)
+    SCHEMA.validate(load_spec(document).canonical())
+
+
+def test_the_json_schema_refuses_a_misspelt_key() -> None:
+    for wrong in ({"nam": "x"}, {"base": {"modle": {}}}, {"base": {"model": {"filtres": 1}}}):
+        assert not SCHEMA.is_valid({**MINIMAL, **wrong})
 
 
 def test_the_json_schema_describes_every_key_with_its_default() -> None:
