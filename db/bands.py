@@ -6,7 +6,7 @@ none of its own, and PostgreSQL give the same numbers.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, case, cast, func, null, select
+from sqlalchemy import ColumnElement, Connection, Double, Select, case, cast, func, null, select
 
 from db.paging import Row, rows_of
 from db.views import learning_curves
@@ -24,6 +24,7 @@ def curve_bands(
     configuration_id: int | None = None,
     task: str | None = None,
     length: int | None = None,
+    worst_task: bool = False,
 ) -> list[Row]:
     """Summaries over seeds, one a configuration, task, length and step.
 
@@ -37,6 +38,8 @@ def curve_bands(
         configuration_id: Only this configuration.
         task: Only this task.
         length: Only this tested length.
+        worst_task: Count each seed once a step, with the task it does worst, as a success rule for
+            every task does; `task` is None in the rows then.
 
     Returns:
         Rows of `configuration_id, configuration, task, length` (None for training), `step, median,
@@ -48,26 +51,43 @@ def curve_bands(
     if metric not in METRICS:
         raise ValueError(f"metric is {metric!r}: must be one of {', '.join(METRICS)}")
     v = learning_curves.c
-    tested_length = v.length if kind == "test" else cast(null(), v.length.type)
-    group = (v.configuration_id, v.task, tested_length, v.step)
-    points = select(
-        v.configuration_id,
-        v.configuration,
-        v.task,
-        tested_length.label("length"),
-        v.step,
-        v[metric].label("value"),
-        (func.row_number().over(partition_by=group, order_by=v[metric]) - 1).label("place"),
-        func.count().over(partition_by=group).label("seeds"),
-    ).where(v.sweep_id == sweep_id, v.kind == kind, v[metric].is_not(None))
+    query = _points(kind, v[metric], worst_task).where(v.sweep_id == sweep_id, v.kind == kind)
     wanted = {v.configuration_id: configuration_id, v.task: task, v.length: length}
     for column, value in wanted.items():
         if value is not None:
-            points = points.where(column == value)
-    return rows_of(conn.execute(_summary(points.subquery().c)))
+            query = query.where(column == value)
+    return rows_of(conn.execute(_summary(_ranked(query))))
 
 
-def _summary(p: Any) -> Any:
+def _points(kind: str, value: ColumnElement[float], worst_task: bool) -> Select[Any]:
+    """One value a seed, task, length and step."""
+    v = learning_curves.c
+    length = v.length if kind == "test" else cast(null(), v.length.type)
+    task = cast(null(), v.task.type) if worst_task else v.task
+    return (
+        select(
+            v.configuration_id,
+            v.configuration,
+            task.label("task"),
+            length.label("length"),
+            v.step,
+            func.max(value).label("value"),
+        )
+        .where(value.is_not(None))
+        .group_by(v.configuration_id, v.configuration, task, length, v.step, v.seed_run_id)
+    )
+
+
+def _ranked(points: Select[Any]) -> Any:
+    """The points with their rank among the seeds, from 0, and the number of these."""
+    p = points.subquery().c
+    group = (p.configuration_id, p.task, p.length, p.step)
+    place = func.row_number().over(partition_by=group, order_by=p.value) - 1
+    seeds = func.count().over(partition_by=group)
+    return select(*p, place.label("place"), seeds.label("seeds")).subquery().c
+
+
+def _summary(p: Any) -> Select[Any]:
     key = (p.configuration_id, p.configuration, p.task, p.length, p.step)
     return (
         select(

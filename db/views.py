@@ -1,7 +1,7 @@
 """The views: the public SQL interface, the same columns and numbers on SQLite and PostgreSQL.
 
-They have a MetaData of their own, so that Alembic does not take them for tables. Each text runs
-unchanged on both engines: doubles are written `CAST(… AS DOUBLE PRECISION)` and truth values as
+They have a MetaData of their own, so that Alembic does not take them for tables. All but one text
+run unchanged on both engines: doubles are written `CAST(… AS DOUBLE PRECISION)` and truth values as
 conditions. `pow` and `sqrt` need an SQLite built with its mathematical functions, as the
 distributions' `sqlite3` and Python's are.
 """
@@ -44,7 +44,38 @@ _JUDGED = """FROM evaluations e
       AND (s.success_task IS NULL OR e.task = s.success_task)
     GROUP BY e.step"""
 
-SEED_RESULTS = f"""CREATE VIEW seed_results AS
+# PostgreSQL would work out each scalar subquery again wherever its column is named, and SQLite has
+# no LATERAL: the one part of the views that is written twice.
+_VERDICT = {
+    "sqlite": f"""(SELECT e.step
+    {_JUDGED}
+    HAVING {_WORST}
+      < s.success_below
+    ORDER BY e.step LIMIT 1) AS first_success_step,
+    (SELECT {_WORST}
+    {_JUDGED}
+    ORDER BY e.step DESC LIMIT 1) AS final_error,
+    (SELECT {_WORST}
+    {_JUDGED}
+    ORDER BY 1 LIMIT 1) AS best_error""",
+    "postgresql": "v.first_success_step, v.final_error, v.best_error",
+}
+_VERDICT_FROM = {
+    "sqlite": "",
+    "postgresql": f"""
+  CROSS JOIN LATERAL (
+    SELECT
+      MIN(CASE WHEN t.error < s.success_below THEN t.step END) AS first_success_step,
+      (ARRAY_AGG(t.error ORDER BY t.step DESC))[1] AS final_error,
+      MIN(t.error) AS best_error
+    FROM (SELECT e.step, {_WORST} AS error
+    {_JUDGED}) t
+  ) v""",
+}
+
+
+def _seed_results(dialect: str) -> str:
+    return f"""CREATE VIEW seed_results AS
 SELECT
   seed_run_id, sweep_id, sweep, configuration_id, configuration, axes, seed, state,
   CASE state
@@ -63,17 +94,7 @@ FROM (
   SELECT
     r.id AS seed_run_id, r.sweep_id, s.name AS sweep, r.configuration_id,
     c.label AS configuration, c.axes, r.seed, r.state, s.success_when, s.success_below,
-    (SELECT e.step
-    {_JUDGED}
-    HAVING {_WORST}
-      < s.success_below
-    ORDER BY e.step LIMIT 1) AS first_success_step,
-    (SELECT {_WORST}
-    {_JUDGED}
-    ORDER BY e.step DESC LIMIT 1) AS final_error,
-    (SELECT {_WORST}
-    {_JUDGED}
-    ORDER BY 1 LIMIT 1) AS best_error,
+    {_VERDICT[dialect]},
     s.success_length,
     (SELECT MIN(t.threshold) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_threshold,
     (SELECT MIN(t.carry_limit) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_limit,
@@ -81,7 +102,7 @@ FROM (
     r.started_at, r.finished_at, r.code_version, r.host
   FROM seed_runs r
   JOIN configurations c ON c.id = r.configuration_id
-  JOIN sweeps s ON s.id = r.sweep_id
+  JOIN sweeps s ON s.id = r.sweep_id{_VERDICT_FROM[dialect]}
 ) judged"""
 
 
@@ -191,19 +212,21 @@ FROM seed_runs r
 {_RUNS}
 WHERE r.state IN ('diverged', 'failed', 'cancelled')"""
 
-#: In the order they are created; the second reads the first.
-TEXTS = {
-    "seed_results": SEED_RESULTS,
-    "success_fractions": SUCCESS_FRACTIONS,
-    "carry_thresholds": CARRY_THRESHOLDS,
-    "learning_curves": LEARNING_CURVES,
-    "failures": FAILURES,
-}
+
+def texts(dialect: str) -> dict[str, str]:
+    """The views of `sqlite` or `postgresql` in the order they are created."""
+    return {
+        "seed_results": _seed_results(dialect),
+        "success_fractions": SUCCESS_FRACTIONS,
+        "carry_thresholds": CARRY_THRESHOLDS,
+        "learning_curves": LEARNING_CURVES,
+        "failures": FAILURES,
+    }
 
 
 def create_views(conn: Connection) -> None:
     """Create the views on tables that exist."""
-    for text in TEXTS.values():
+    for text in texts(conn.dialect.name).values():
         conn.exec_driver_sql(text)
 
 

@@ -284,6 +284,18 @@ def test_training_bands_join_seeds_at_different_lengths(engine: Engine) -> None:
         ask(engine, curve_bands, sweep_id, metric="accuracy")
 
 
+def test_a_band_over_tasks_counts_each_seed_with_its_worst(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=2, together=2)
+    pack = claimed(engine, sweep_id)
+    wrong = {(0, "badd"): 0, (0, "baddt"): 64, (1, "badd"): 128, (1, "baddt"): 32}
+    rows = [evaluation(seed, 100, wrong=n, task=task) for (seed, task), n in wrong.items()]
+    with writing(engine) as conn:
+        write_rows(conn, lease_of(pack), Rows(evaluations=rows), steps={}, wall_seconds=1.0)
+    [band] = ask(engine, curve_bands, sweep_id, worst_task=True)
+    assert (band["task"], band["seeds"], band["median"]) == (None, 2, 0.75)
+    assert [band["median"] for band in ask(engine, curve_bands, sweep_id)] == [0.5, 0.375]
+
+
 def test_a_changed_rule_is_judged_again_without_training(engine: Engine) -> None:
     sweep_id = submitted(engine, seeds=1)
     pack = claimed(engine, sweep_id)

@@ -7,7 +7,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-SEED_RESULTS = """CREATE VIEW seed_results AS
+SEED_RESULTS = {
+    "sqlite": """CREATE VIEW seed_results AS
 SELECT
   seed_run_id, sweep_id, sweep, configuration_id, configuration, axes, seed, state,
   CASE state
@@ -60,7 +61,50 @@ FROM (
   FROM seed_runs r
   JOIN configurations c ON c.id = r.configuration_id
   JOIN sweeps s ON s.id = r.sweep_id
-) judged"""
+) judged""",
+    "postgresql": """CREATE VIEW seed_results AS
+SELECT
+  seed_run_id, sweep_id, sweep, configuration_id, configuration, axes, seed, state,
+  CASE state
+    WHEN 'finished' THEN
+      CASE success_when WHEN 'ever' THEN first_success_step IS NOT NULL
+        ELSE COALESCE(final_error < success_below, 1 = 0) END
+    WHEN 'diverged' THEN 1 = 0 END AS succeeded,
+  CASE state WHEN 'finished' THEN first_success_step IS NOT NULL
+    WHEN 'diverged' THEN 1 = 0 END AS succeeded_ever,
+  CASE state WHEN 'finished' THEN COALESCE(final_error < success_below, 1 = 0)
+    WHEN 'diverged' THEN 1 = 0 END AS succeeded_final,
+  first_success_step, final_error, best_error, success_length, carry_threshold, carry_limit,
+  steps, max_steps, wall_seconds, reason, error, attempts, started_at, finished_at,
+  code_version, host
+FROM (
+  SELECT
+    r.id AS seed_run_id, r.sweep_id, s.name AS sweep, r.configuration_id,
+    c.label AS configuration, c.axes, r.seed, r.state, s.success_when, s.success_below,
+    v.first_success_step, v.final_error, v.best_error,
+    s.success_length,
+    (SELECT MIN(t.threshold) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_threshold,
+    (SELECT MIN(t.carry_limit) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_limit,
+    r.steps, r.max_steps, r.wall_seconds, r.reason, r.error, r.attempts,
+    r.started_at, r.finished_at, r.code_version, r.host
+  FROM seed_runs r
+  JOIN configurations c ON c.id = r.configuration_id
+  JOIN sweeps s ON s.id = r.sweep_id
+  CROSS JOIN LATERAL (
+    SELECT
+      MIN(CASE WHEN t.error < s.success_below THEN t.step END) AS first_success_step,
+      (ARRAY_AGG(t.error ORDER BY t.step DESC))[1] AS final_error,
+      MIN(t.error) AS best_error
+    FROM (SELECT e.step, MAX(CASE s.success_metric WHEN 'symbol_error'
+      THEN CAST(e.wrong_symbols AS DOUBLE PRECISION) / NULLIF(e.symbols, 0)
+      ELSE CAST(e.wrong_sequences AS DOUBLE PRECISION) / NULLIF(e.sequences, 0) END) AS error
+    FROM evaluations e
+    WHERE e.seed_run_id = r.id AND e.length = s.success_length
+      AND (s.success_task IS NULL OR e.task = s.success_task)
+    GROUP BY e.step) t
+  ) v
+) judged""",
+}
 
 SUCCESS_FRACTIONS = """CREATE VIEW success_fractions AS
 SELECT
@@ -175,7 +219,8 @@ WHERE r.state IN ('diverged', 'failed', 'cancelled')"""
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for text in (SEED_RESULTS, SUCCESS_FRACTIONS, CARRY_THRESHOLDS, LEARNING_CURVES, FAILURES):
+    connection.exec_driver_sql(SEED_RESULTS[connection.dialect.name])
+    for text in (SUCCESS_FRACTIONS, CARRY_THRESHOLDS, LEARNING_CURVES, FAILURES):
         connection.exec_driver_sql(text)
 
 
