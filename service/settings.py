@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _default_database(cls, url: str, info: Any) -> str:
+        if url and not url.startswith(("sqlite:///", "postgres://", "postgresql")):
+            raise ValueError("must be sqlite:///FILE or postgresql://…")
         if url or "home" not in info.data:
             return url
         return f"sqlite:///{info.data['home'] / 'ngpu.sqlite'}"

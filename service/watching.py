@@ -56,7 +56,8 @@ def _lines() -> Iterator[Show]:
 
     def show(progress: Json) -> None:
         nonlocal shown_at
-        if time.monotonic() - shown_at >= LINE_SECONDS:
+        ended = not progress["pending"] and not progress["running"]
+        if ended or time.monotonic() - shown_at >= LINE_SECONDS:
             shown_at = time.monotonic()
             message(progress_line(progress))
 

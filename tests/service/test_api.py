@@ -22,6 +22,7 @@ from service.settings import Settings
 
 YAML = {"Content-Type": "application/yaml"}
 SWEEPS = "/api/v1/sweeps"
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 
 
 def submitted(web: TestClient, spec_text: str) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def test_a_post_makes_a_sweep_and_the_same_post_finds_it(web: TestClient, spec_t
     assert web.get(first.headers["Location"]).json()["progress"]["requested"] == 6
 
 
+@on_sqlite
 def test_json_and_yaml_of_one_spec_are_one_sweep(web: TestClient, spec_text: str) -> None:
     made = submitted(web, spec_text)
     spec = yaml.safe_load(spec_text)
@@ -58,6 +60,7 @@ def test_json_and_yaml_of_one_spec_are_one_sweep(web: TestClient, spec_text: str
     assert found.json()["id"] == made["id"]
 
 
+@on_sqlite
 def test_the_stored_spec_submitted_again_is_the_same_sweep(web: TestClient, spec_text: str) -> None:
     made = submitted(web, spec_text)
 
@@ -77,6 +80,7 @@ def test_twenty_posts_at_once_make_one_sweep(
     assert rows(engine)["seed_runs"] == 6
 
 
+@on_sqlite
 def test_new_makes_another_sweep(web: TestClient, spec_text: str) -> None:
     made = submitted(web, spec_text)
 
@@ -97,6 +101,7 @@ def test_one_idempotency_key_is_one_sweep(web: TestClient, spec_text: str) -> No
     assert first.json()["id"] in other.json()["detail"]
 
 
+@on_sqlite
 def test_a_dry_run_previews_and_stores_nothing(
     web: TestClient, engine: Engine, spec_text: str
 ) -> None:
@@ -113,31 +118,29 @@ def test_sweeps_are_listed_newest_first_and_pages_partition_them(
 ) -> None:
     made = [submitted(web, spec_text.replace("tiny", f"s{n}"))["id"] for n in range(5)]
 
-    seen, cursor = [], None
-    while True:
-        params = {"limit": 2, **({"cursor": cursor} if cursor else {})}
-        page = web.get(SWEEPS, params=params).json()
-        seen += [sweep["id"] for sweep in page["items"]]
-        if (cursor := page["next_cursor"]) is None:
-            break
+    seen = [sweep["id"] for sweep in all_items(web, SWEEPS, 2)]
 
     assert seen == made[::-1]
 
 
-@pytest.mark.parametrize("limit", [1, 2, 4, 6, 7])
-def test_pages_of_seeds_partition_them(web: TestClient, spec_text: str, limit: int) -> None:
+def test_pages_of_seeds_partition_them(web: TestClient, spec_text: str) -> None:
     url = f"{SWEEPS}/{submitted(web, spec_text)['id']}/seeds"
+    whole = web.get(url).json()["items"]
 
-    seen, params = [], {"limit": limit}
+    assert len({seed["seed_run_id"] for seed in whole}) == len(whole) == 6
+    for limit in (1, 2, 4, 6, 7):
+        assert all_items(web, url, limit) == whole
+
+
+def all_items(web: TestClient, url: str, limit: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    params: dict[str, Any] = {"limit": limit}
     while True:
         page = web.get(url, params=params).json()
-        seen += page["items"]
+        items += page["items"]
         if page["next_cursor"] is None:
-            break
+            return items
         params["cursor"] = page["next_cursor"]
-
-    assert seen == web.get(url).json()["items"]
-    assert len({seed["seed_run_id"] for seed in seen}) == len(seen) == 6
 
 
 def test_seeds_are_filtered_by_state_and_configuration(web: TestClient, spec_text: str) -> None:
@@ -162,6 +165,7 @@ def test_cancel_ends_a_sweep_and_a_retry_takes_it_up_again(web: TestClient, spec
     assert taken_up["progress"]["pending"] == 6
 
 
+@on_sqlite
 def test_cancelling_twice_changes_nothing(web: TestClient, spec_text: str) -> None:
     url = f"{SWEEPS}/{submitted(web, spec_text)['id']}/cancel"
 
@@ -190,6 +194,7 @@ def test_extensions_at_once_add_different_seeds(web: TestClient, spec_text: str)
     assert max(answer.json()["progress"]["requested"] for answer in answers) == 14
 
 
+@on_sqlite
 def test_an_extension_beyond_the_limit_is_refused(web: TestClient, spec_text: str) -> None:
     url = f"{SWEEPS}/{submitted(web, spec_text)['id']}/extend"
 
@@ -278,6 +283,7 @@ def comparable(model: type[schemas.Row], items: list[dict[str, Any]]) -> list[st
     )
 
 
+@on_sqlite
 def test_accept_chooses_csv(web: TestClient, spec_text: str) -> None:
     url = f"{SWEEPS}/{submitted(web, spec_text)['id']}/success"
 
@@ -287,6 +293,7 @@ def test_accept_chooses_csv(web: TestClient, spec_text: str) -> None:
     assert asked.text == web.get(url, params={"format": "csv"}).text
 
 
+@on_sqlite
 def test_a_trained_seed_shows_its_provenance(web: TestClient, trained: str) -> None:
     items = web.get(f"{SWEEPS}/{trained}/seeds", params={"state": "finished"}).json()["items"]
 
@@ -308,6 +315,7 @@ def test_the_models_of_rows_are_the_views() -> None:
         assert list(views.tables[view].columns.keys()) == list(model.model_fields), view
 
 
+@on_sqlite
 def test_every_task_and_family_is_listed_with_examples(web: TestClient) -> None:
     tasks = web.get("/api/v1/tasks").json()["items"]
     families = web.get("/api/v1/models").json()["items"]
@@ -322,6 +330,7 @@ def test_every_task_and_family_is_listed_with_examples(web: TestClient) -> None:
         assert web.get(f"/api/v1/tasks/{task['name']}").status_code == 200
 
 
+@on_sqlite
 def test_the_service_says_whether_it_is_ready_and_what_it_is(web: TestClient) -> None:
     assert web.get("/api/v1/healthz").json() == {"status": "ok"}
     assert web.get("/api/v1/readyz").json() == {"status": "ok"}
@@ -343,6 +352,7 @@ def test_a_record_without_its_schema_is_not_ready(empty_database: str, tmp_path:
         assert "ngpu db upgrade" in answer.json()["detail"]
 
 
+@on_sqlite
 def test_the_schema_describes_every_error_of_every_address(web: TestClient) -> None:
     document = web.get("/api/v1/openapi.json").json()
 
@@ -356,6 +366,7 @@ def test_the_schema_describes_every_error_of_every_address(web: TestClient) -> N
             assert list(problem) == ["application/problem+json"], path
 
 
+@on_sqlite
 def test_numbers_that_are_not_finite_are_null(
     web: TestClient, engine: Engine, trained: str
 ) -> None:
