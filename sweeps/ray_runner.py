@@ -86,9 +86,11 @@ def run_on_ray(
             checkpoint_seconds=checkpoint_seconds,
             prepare=prepare,
         )
-        resources = {"cpu": fitting.cpu, "gpu": fitting.gpu}
+        placed = tune.with_resources(trainable, {"cpu": fitting.cpu, "gpu": fitting.gpu})
+        # It names the actors' processes.
+        placed.__name__ = placed.__qualname__ = PackTrainable.__name__
         tuner = tune.Tuner(
-            tune.with_resources(trainable, resources),
+            placed,
             tune_config=tune.TuneConfig(
                 search_alg=PackSearcher(hand, fitting),
                 num_samples=-1,

@@ -1,0 +1,145 @@
+"""kill -9, for real: whatever dies in the middle of a sweep, the sweep ends as if nothing had."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from db.engine import writing
+from db.submission import cancel
+from tests.service.live import (
+    Service,
+    running,
+    submit_long,
+    undisturbed,
+    wait_for_end,
+    wait_for_rows,
+    wait_until,
+)
+from tests.sweeps.tiny import results
+
+RUNNER = "service.runner"
+KEEPER = "service.keeper"
+ACTOR = "Trainable.train"
+
+
+def assert_undisturbed(service: Service, sweep: str) -> None:
+    """Every row once, with the values of an undisturbed run."""
+    assert results(service.engine, sweep) == undisturbed(), service.log()
+
+
+def assert_nothing_left(service: Service, seconds: float = 45) -> None:
+    """Every process ever seen has ended."""
+    wait_until(lambda: not service.leftovers(), seconds, lambda: "\n".join(service.leftovers()))
+
+
+def test_a_killed_runner_and_a_killed_scheduler_are_replaced_and_leave_no_orphan(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, "local") as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        assert service.kill(RUNNER)
+        wait_for_rows(service, sweep)
+        assert service.named(RUNNER)
+        assert service.process is not None
+        service.process.kill()
+        service.process.wait()
+        # The runner sees that its parent is gone.
+        assert_nothing_left(service, seconds=10)
+        assert service.state(sweep) == "running"
+        service.start()
+        wait_for_end(service, sweep)
+        assert max(service.fences(sweep)) >= 3, "each kill must have interrupted a pack"
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+        assert_nothing_left(service)
+
+
+def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) -> None:
+    with running(tmp_path, "local") as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        with writing(service.engine) as conn:
+            cancel(conn, sweep)
+        before = service.rows(sweep)
+        wait_until(lambda: not service.named(RUNNER), 15, service.log)
+        assert service.rows(sweep) == before
+        assert service.stop() == 0
+
+
+def test_a_killed_worker_and_a_killed_runner_on_ray_cost_no_seed_and_no_row(tmp_path: Path) -> None:
+    with running(tmp_path, "ray") as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        assert service.kill(ACTOR)
+        wait_for_rows(service, sweep)
+        assert service.kill(RUNNER)
+        wait_for_end(service, sweep)
+        assert max(service.fences(sweep)) >= 2, "the kills must have interrupted a pack"
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+        assert_nothing_left(service)
+
+
+def test_a_killed_service_started_again_ends_its_sweep_by_itself(tmp_path: Path) -> None:
+    with running(tmp_path, "ray") as service:
+        sweep = submit_long(service.engine)
+        service.start("service.cli", "serve", "--port", "0")
+        wait_for_rows(service, sweep)
+        assert service.kill_tree() > 5
+        assert service.state(sweep) == "running"
+        service.start("service.cli", "serve", "--port", "0")
+        wait_for_end(service, sweep)
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+        assert_nothing_left(service)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [KEEPER, "raylet/raylet", "gcs_server"])
+def test_a_cluster_that_dies_is_built_again(tmp_path: Path, victim: str) -> None:
+    with running(tmp_path, "ray") as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        assert service.kill(victim)
+        wait_for_end(service, sweep, seconds=180)
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+        assert_nothing_left(service)
+
+
+@pytest.mark.slow
+def test_a_service_without_a_head_leaves_no_orphan(tmp_path: Path) -> None:
+    with running(tmp_path, "ray") as service:
+        sweep = submit_long(service.engine)
+        service.start("service.cli", "serve", "--port", "0")
+        wait_for_rows(service, sweep)
+        service.descendants()
+        assert service.process is not None
+        service.process.kill()
+        service.process.wait()
+        assert_nothing_left(service)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_kills_at_many_moments_leave_the_rows_of_an_undisturbed_sweep(
+    tmp_path: Path, runner: str
+) -> None:
+    with running(tmp_path, runner) as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        kills = 0
+        for pause in (0.0, 0.3, 0.7, 1.1, 1.9):
+            wait_until(lambda: bool(service.named(RUNNER)), 90, service.log)
+            time.sleep(pause)
+            kills += len(service.kill(RUNNER))
+        assert kills == 5
+        wait_for_end(service, sweep, seconds=180)
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
