@@ -1,5 +1,6 @@
 """`ngpu demo`: the main job in one command, from a spec to a table of success fractions."""
 
+import signal
 import socket
 import subprocess
 import time
@@ -40,6 +41,8 @@ def run_demo(
         message(str(error))
         return 2
     settings = _on_a_free_port(settings)
+    # Whoever ends the demo ends the service it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _service(settings), Client(settings.server_url) as client:
             finished = _show(client, spec, new=new)
