@@ -94,12 +94,6 @@ def end(child: subprocess.Popen[bytes], *, grace_seconds: float) -> int:
         return child.wait()
 
 
-def kill(process: ProcessId) -> None:
-    """Kill a process that is no child of this one, if it is still the same one."""
-    if lives(process):
-        os.kill(process.pid, signal.SIGKILL)
-
-
 def orphaned(parent: int) -> bool:
     """Whether the process that started this one is gone."""
     return os.getppid() != parent

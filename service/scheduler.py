@@ -224,7 +224,7 @@ def run(settings: Settings, *, parent: int | None = None) -> None:
     """
     configure_logging(settings.log_format, process="scheduler")
     settings.make_home()
-    _check_schema(settings)
+    check_schema(settings)
     stop = threading.Event()
     stop_on_signals(stop.set)
     scheduler = Scheduler(settings)
@@ -246,7 +246,12 @@ def _tick(scheduler: Scheduler) -> None:
         structlog.get_logger().info("changed meanwhile", reason=str(error))
 
 
-def _check_schema(settings: Settings) -> None:
+def check_schema(settings: Settings) -> None:
+    """Upgrade a record that is this service's own file; refuse another that is not current.
+
+    Raises:
+        RuntimeError: The record's schema is not this code's.
+    """
     engine = open_engine(settings.database_url)
     if settings.embedded:
         upgrade(engine)

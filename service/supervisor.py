@@ -13,10 +13,10 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from db.engine import open_engine, upgrade
 from service.app import create_app
 from service.logs import configure_logging
 from service.processes import end, spawn
+from service.scheduler import check_schema
 from service.settings import Settings
 
 #: Seconds between two looks at the scheduler.
@@ -73,9 +73,7 @@ def serve(settings: Settings) -> None:
     """Run the web process and the scheduler until SIGINT or SIGTERM; leave no process behind."""
     configure_logging(settings.log_format)
     settings.make_home()
-    engine = open_engine(settings.database_url)
-    upgrade(engine)
-    engine.dispose()
+    check_schema(settings)
     # uvicorn raises a caught signal again when it has shut down; this must not end the process
     # before the scheduler has ended its children.
     for caught in (signal.SIGINT, signal.SIGTERM):

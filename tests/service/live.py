@@ -45,8 +45,8 @@ def undisturbed() -> dict[str, list[tuple[Any, ...]]]:
 class Service:
     """A home, its record, and the processes started on it."""
 
-    def __init__(self, home: Path, runner: str) -> None:
-        self.settings = Settings(home=home, runner=runner, cpus=2, port=0)
+    def __init__(self, home: Path, runner: str, **more: Any) -> None:
+        self.settings = Settings(home=home, runner=runner, cpus=2, port=0, **more)
         self.settings.make_home()
         self.url, self.engine = open_record(home)
         self.process: subprocess.Popen[bytes] | None = None
@@ -174,9 +174,9 @@ def wait_for_rows(service: Service, sweep_id: str, more: int = 3, seconds: float
 
 
 @contextmanager
-def running(home: Path, runner: str) -> Iterator[Service]:
+def running(home: Path, runner: str, **more: Any) -> Iterator[Service]:
     """A service that certainly leaves nothing behind."""
-    service = Service(home, runner)
+    service = Service(home, runner, **more)
     try:
         yield service
     finally:

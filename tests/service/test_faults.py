@@ -7,6 +7,8 @@ import pytest
 
 from db.engine import writing
 from db.submission import cancel
+from service.local_ray import LocalCluster, ray_environment
+from service.settings import Settings
 from tests.service.live import (
     Service,
     running,
@@ -111,6 +113,35 @@ def test_a_cluster_that_dies_is_built_again(tmp_path: Path, victim: str) -> None
         assert_undisturbed(service, sweep)
         assert service.stop() == 0
         assert_nothing_left(service)
+
+
+@pytest.mark.slow
+def test_a_runner_on_a_cluster_of_its_own_outlives_its_scheduler_and_is_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = Settings(home=tmp_path / "cluster", cpus=2)
+    owner.make_home()
+    cluster = LocalCluster(owner)
+    wait_until(lambda: cluster.address() is not None, 90, str)
+    for name, value in ray_environment(owner).items():
+        monkeypatch.setenv(name, value)
+    with running(tmp_path / "service", "ray", ray_address=cluster.address()) as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        (runner,) = service.named(RUNNER)
+        assert service.process is not None
+        service.process.kill()
+        service.process.wait()
+        wait_for_rows(service, sweep)
+        service.start()
+        wait_for_end(service, sweep)
+        assert runner.pid not in [one.pid for one in service.named(RUNNER)]
+        assert service.fences(sweep) == [1, 1], "nothing may have been trained twice"
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+        assert_nothing_left(service)
+    cluster.close()
 
 
 @pytest.mark.slow
