@@ -47,6 +47,9 @@ def _decode(cursor: str, key: Sequence[ColumnElement[Any]]) -> list[Any]:
         raise BadCursor(cursor)
     if any(type(value) is int and not 0 <= value < 2**63 for value in values):
         raise BadCursor(cursor)
+    # PostgreSQL's texts hold neither NUL nor half a surrogate pair.
+    if any(type(value) is str and not value.isprintable() for value in values):
+        raise BadCursor(cursor)
     return values
 
 

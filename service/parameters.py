@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from annotated_types import Ge, Le
-from fastapi import Query, Request
+from fastapi import Path, Query, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query as QueryParameter
 from fastapi.routing import APIRoute
@@ -12,6 +12,9 @@ from service.refusals import UnknownParameter
 
 #: A number that the databases can hold; a larger one is wrong, not a fault of ours.
 BigId = Annotated[int, Ge(0), Le(2**63 - 1)]
+#: Ids and names are plain words: anything else would only trouble the database.
+SweepId = Annotated[str, Path(max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
+TaskName = Annotated[str | None, Query(max_length=100, pattern=r"^[0-9A-Za-z_-]+$")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
 Cursor = Annotated[
     str | None, Query(max_length=1000, description="The `next_cursor` of the page before.")

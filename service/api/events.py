@@ -12,7 +12,7 @@ from db.events import events_since
 from db.states import OPEN_SWEEPS
 from service.dependencies import EngineDep
 from service.event_stream import stream_events
-from service.parameters import BigId, Cursor, Limit
+from service.parameters import BigId, Cursor, Limit, SweepId
 from service.problems import responses
 from service.schemas import Page, SweepEvent
 
@@ -31,7 +31,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 )
 def events(
     request: Request,
-    sweep_id: str,
+    sweep_id: SweepId,
     engine: EngineDep,
     after: Annotated[BigId, Query(description="Only events with a greater revision.")] = 0,
     cursor: Cursor = None,

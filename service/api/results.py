@@ -1,6 +1,6 @@
 """`/sweeps/{id}/…`: what a sweep found, from the views, as JSON or CSV."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Response
 
@@ -9,7 +9,7 @@ from db.curve_pages import curve_page
 from db.states import SeedState
 from service.dependencies import ConnectionDep
 from service.lists import as_csv, paged, whole
-from service.parameters import BigId, Cursor, Limit
+from service.parameters import BigId, Cursor, Limit, SweepId, TaskName
 from service.problems import responses
 from service.schemas import (
     CarryThreshold,
@@ -27,13 +27,16 @@ router = APIRouter(
     responses={**CSV_CONTENT, **responses(400, 404, 422)},
 )
 
+#: JSON as a page of the route's `response_model`, CSV as a response of its own.
+Answer: TypeAlias = Page[Any] | Response
+
 ConfigurationFilter = Annotated[
     BigId | None, Query(description="A configuration_id: only this configuration.")
 ]
 
 
 @router.get("/success", response_model=Page[SuccessFraction])
-def success(sweep_id: str, conn: ConnectionDep, csv: CsvDep) -> Page[SuccessFraction] | Response:
+def success(sweep_id: SweepId, conn: ConnectionDep, csv: CsvDep) -> Answer:
     """Success fractions with interval and counts, a row a configuration."""
     queries.sweep(conn, sweep_id)
     return whole(SuccessFraction, queries.success(conn, sweep_id), csv=csv)
@@ -41,14 +44,14 @@ def success(sweep_id: str, conn: ConnectionDep, csv: CsvDep) -> Page[SuccessFrac
 
 @router.get("/seeds", response_model=Page[SeedResult])
 def seeds(
-    sweep_id: str,
+    sweep_id: SweepId,
     conn: ConnectionDep,
     csv: CsvDep,
     state: SeedState | None = None,
     configuration: ConfigurationFilter = None,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> Page[SeedResult] | Response:
+) -> Answer:
     """Seed results, a row a seed run."""
     queries.sweep(conn, sweep_id)
 
@@ -67,16 +70,16 @@ def seeds(
 
 @router.get("/curves", response_model=Page[CurvePoint])
 def curves(
-    sweep_id: str,
+    sweep_id: SweepId,
     conn: ConnectionDep,
     csv: CsvDep,
     configuration: ConfigurationFilter = None,
     kind: Literal["training", "test"] | None = None,
-    task: Annotated[str | None, Query(max_length=100)] = None,
+    task: TaskName = None,
     length: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     cursor: Cursor = None,
     limit: Limit = 1000,
-) -> Page[CurvePoint] | Response:
+) -> Answer:
     """Learning curves, a row a seed run, kind, task, length and step."""
     queries.sweep(conn, sweep_id)
     if csv and cursor is None:
@@ -101,7 +104,7 @@ def curves(
 
 
 @router.get("/thresholds", response_model=Page[CarryThreshold])
-def thresholds(sweep_id: str, conn: ConnectionDep, csv: CsvDep) -> Page[CarryThreshold] | Response:
+def thresholds(sweep_id: SweepId, conn: ConnectionDep, csv: CsvDep) -> Answer:
     """Carry thresholds, a row a seed run and task."""
     queries.sweep(conn, sweep_id)
     return whole(CarryThreshold, queries.thresholds(conn, sweep_id), csv=csv)
@@ -109,12 +112,12 @@ def thresholds(sweep_id: str, conn: ConnectionDep, csv: CsvDep) -> Page[CarryThr
 
 @router.get("/failures", response_model=Page[Failure])
 def failures(
-    sweep_id: str,
+    sweep_id: SweepId,
     conn: ConnectionDep,
     csv: CsvDep,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> Page[Failure] | Response:
+) -> Answer:
     """Seed runs that failed, diverged or were cancelled, in this order."""
     queries.sweep(conn, sweep_id)
 

@@ -12,7 +12,7 @@ from db.submission import cancel, retry, submit
 from service import submission
 from service.body import SPEC_BODY, SpecDep
 from service.dependencies import ConnectionDep, EngineDep
-from service.parameters import Cursor, Limit
+from service.parameters import Cursor, Limit, SweepId
 from service.problems import responses
 from service.rows import estimate, sweep_of, sweep_summary
 from service.schemas import (
@@ -78,30 +78,30 @@ def list_sweeps(
     return Page(items=items, next_cursor=page.next_cursor)
 
 
-@router.get("/{sweep_id}", responses=responses(404))
-def show_sweep(sweep_id: str, conn: ConnectionDep) -> Sweep:
+@router.get("/{sweep_id}", responses=responses(404, 422))
+def show_sweep(sweep_id: SweepId, conn: ConnectionDep) -> Sweep:
     """One sweep with its spec, its rule and its progress."""
     return sweep_of(conn, sweep_id)
 
 
-@router.delete("/{sweep_id}", status_code=204, responses=responses(404, 409))
-def remove_sweep(sweep_id: str, engine: EngineDep) -> None:
+@router.delete("/{sweep_id}", status_code=204, responses=responses(404, 409, 422))
+def remove_sweep(sweep_id: SweepId, engine: EngineDep) -> None:
     """Delete a sweep that has ended, with all its rows."""
     with writing(engine) as conn:
         delete_sweep(conn, sweep_id)
 
 
-@router.post("/{sweep_id}/cancel", responses=responses(404, 409))
-def cancel_sweep(sweep_id: str, engine: EngineDep) -> Sweep:
+@router.post("/{sweep_id}/cancel", responses=responses(404, 409, 422))
+def cancel_sweep(sweep_id: SweepId, engine: EngineDep) -> Sweep:
     """End a sweep now: no row of it is written after the answer."""
     with writing(engine) as conn:
         cancel(conn, sweep_id)
         return sweep_of(conn, sweep_id)
 
 
-@router.post("/{sweep_id}/retry", responses=responses(404, 409))
+@router.post("/{sweep_id}/retry", responses=responses(404, 409, 422))
 def retry_sweep(
-    sweep_id: str,
+    sweep_id: SweepId,
     engine: EngineDep,
     cancelled: Annotated[bool, Query(description="Cancelled seed runs too.")] = False,
 ) -> ChangedSweep:
@@ -112,7 +112,7 @@ def retry_sweep(
 
 
 @router.post("/{sweep_id}/extend", responses=responses(404, 409, 422))
-def extend_sweep(sweep_id: str, body: Extension, engine: EngineDep) -> ChangedSweep:
+def extend_sweep(sweep_id: SweepId, body: Extension, engine: EngineDep) -> ChangedSweep:
     """Add the next `count` seeds to every configuration."""
     with writing(engine) as conn:
         queued = submission.extend(conn, sweep_id, body.count)

@@ -1,8 +1,11 @@
 """Whatever is wrong is said as application/problem+json, with what would be right."""
 
+import base64
+import json
 import statistics
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -79,6 +82,18 @@ def test_a_grid_of_ten_million_runs_is_refused_at_once(web: TestClient, spec_tex
     assert "100000" in str(body["problems"]).replace(",", "").replace("_", "")
     # 100 ms on a quiet machine; this one may be shared.
     assert statistics.median(taken) < 0.3
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+@given(text=st.text(max_size=30), number=st.integers())
+def test_no_address_whatever_is_a_fault_of_ours(web: TestClient, text: str, number: int) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps([text]).encode()).decode().rstrip("=")
+    for path in ("sweeps/{}", "sweeps/{}/seeds", "sweeps/{}/events", "seeds/{}", "tasks/{}"):
+        for value in (text, number):
+            answer = web.get(f"/api/v1/{path.format(quote(str(value), safe=''))}")
+            assert answer.status_code < 500, answer.text
+    for name, value in {"cursor": cursor, "state": text, "limit": number}.items():
+        assert web.get(SWEEPS, params={name: value}).status_code < 500
 
 
 BAD_BODIES: list[tuple[str | bytes, str | None, int]] = [
