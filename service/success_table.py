@@ -36,7 +36,9 @@ def success_table(fractions: Sequence[Row], *, most_lines: int = 200) -> Success
         fractions: One row a configuration, by position. All have the same axes.
         most_lines: Lines laid out; the rest is only counted (`hidden`).
     """
-    axes = tuple(fractions[0]["axes"]) if fractions else ()
+    axes: tuple[str, ...] = tuple(fractions[0]["axes"]) if fractions else ()
+    row_axes: tuple[str, ...]
+    columns: tuple[str, ...]
     if len(axes) < 2:
         lines = [Line(heads=(row["configuration"],), cells=(row,)) for row in fractions]
         row_axes, columns = ("configuration",), ("fraction",)

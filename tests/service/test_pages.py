@@ -1,0 +1,220 @@
+"""The dashboard's HTML over a real record, without a browser."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from db.engine import reading, writing
+from db.giving_back import fail_pack
+from db.leasing import claim_pack
+from db.queries import success
+from db.recording import Ended, Lease, Rows, end_seed
+from db.transitions import start_sweep
+
+HTML = {"Accept": "text/html"}
+HOSTILE = "</script><script>alert(1)</script>"
+SPEC = """
+name: NAME
+labels: {about: NAME}
+base:
+  model: {family: diagonal_neural_gpu, filters: 4}
+  training: {max_steps: 20, tasks: [dup], bins: [8]}
+  evaluation: {tasks: [dup], lengths: [16], sequences: 4}
+grid:
+  dropout: {NAME: {training.dropout: 0.1}, none: {training.dropout: 0.0}}
+  filters: {4: {model.filters: 4}, 6: {model.filters: 6}}
+exclude: [{dropout: none, filters: 6}]
+seeds: {count: 4}
+success: {length: 16, below: 0.5}
+resources: {seeds_per_trial: 1}
+retry: {max_failures: 1}
+"""
+
+
+#: The pages ask named queries, which db's own tests run on both; here two tests do.
+BOTH = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database under test."""
+    return getattr(request, "param", "sqlite")
+
+
+class Links(HTMLParser):
+    """The addresses a page links to or loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.inline: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inline += [name for name, _ in attrs if name.startswith("on") or name == "style"]
+        self.found |= {
+            value for name, value in attrs if name in ("href", "src", "hx-get") and value
+        }
+
+
+@pytest.fixture
+def sweep_id(web: TestClient) -> str:
+    """A sweep whose every text is hostile; nothing has run yet."""
+    text = SPEC.replace("NAME", f'"{HOSTILE}"')
+    made = web.post("/api/v1/sweeps", content=text, headers={"Content-Type": "application/yaml"})
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+@pytest.fixture
+def measured(sweep_id: str, engine: Engine) -> str:
+    """The same sweep with its first four seeds ended: right, wrong, diverged, failed."""
+    with writing(engine) as conn:
+        start_sweep(conn, sweep_id)
+    end_next(engine, sweep_id, "finished", wrong=0)
+    end_next(engine, sweep_id, "finished", wrong=4)
+    end_next(engine, sweep_id, "diverged", wrong=4)
+    with writing(engine) as conn:
+        pack = claim_pack(conn, sweep_id, owner="test", epoch=1, lease_seconds=60)
+        assert pack is not None
+        fail_pack(conn, pack.pack_id, pack.fence, f"RuntimeError: {HOSTILE}")
+    return sweep_id
+
+
+def end_next(engine: Engine, sweep_id: str, state: str, *, wrong: int) -> None:
+    with writing(engine) as conn:
+        pack = claim_pack(conn, sweep_id, owner="test", epoch=1, lease_seconds=60)
+        assert pack is not None
+        (seed,) = pack.seeds
+        rows = Rows(evaluations=[evaluation(seed, wrong)])
+        ended = Ended(seed=seed, state=state, step=20, reason=f"because {HOSTILE}")
+        lease = Lease(pack_id=pack.pack_id, fence=pack.fence, seconds=60)
+        end_seed(conn, lease, rows, ended, wall_seconds=131.0)
+
+
+def evaluation(seed: int, wrong: int) -> dict[str, Any]:
+    return {
+        "seed": seed, "step": 20, "task": "dup", "length": 16, "sequences": 4,
+        "wrong_sequences": wrong, "symbols": 128, "wrong_symbols": wrong,
+    }  # fmt: skip
+
+
+def page(web: TestClient, path: str) -> str:
+    response = web.get(path, headers=HTML)
+    assert response.status_code == 200, response.text
+    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+    return response.text
+
+
+def plain(html: str) -> str:
+    """The words of a page, without marks and with single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_without_sweeps_the_list_tells_three_ways_to_submit_one(web: TestClient) -> None:
+    text = page(web, "/")
+
+    assert 'href="/new"' in text
+    assert "ngpu sweep submit" in text
+    assert "curl --data-binary" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/sweeps/{}", "/seeds/1", "/seeds/4", "/new", "/help"])
+def test_no_text_of_a_user_becomes_markup_and_nothing_is_inline(
+    web: TestClient, measured: str, path: str
+) -> None:
+    text = page(web, path.format(measured))
+
+    assert "<script>alert" not in text
+    assert Links(text).inline == []
+
+
+@BOTH
+def test_every_address_on_the_pages_answers(web: TestClient, measured: str) -> None:
+    pages = ("/", f"/sweeps/{measured}", "/seeds/1", "/new", "/help")
+    found = {link for path in pages for link in Links(page(web, path)).found}
+    addresses = {link.split("#")[0] for link in found if link.startswith("/")} - {""}
+
+    assert len(addresses) > 25
+    refused = {link: web.get(link).status_code for link in addresses}
+    assert {link for link, status in refused.items() if status != 200} == set()
+    assert all(link.startswith(("/", "?", "#")) for link in found), "an address leads outside"
+
+
+@BOTH
+def test_the_table_shows_what_the_view_says(web: TestClient, measured: str, engine: Engine) -> None:
+    with reading(engine) as conn:
+        row = success(conn, measured)[0]
+    text = plain(page(web, f"/sweeps/{measured}"))
+
+    assert (row["succeeded"], row["counted"], row["excluded"]) == (1, 3, 1)
+    assert "1 / 3 of 4 · 6–79" in text
+    assert "ever 1 / 3 · final 1 / 3" in text
+    assert "not in the grid" in text
+
+
+def test_the_caption_states_rule_interval_and_denominators(web: TestClient, measured: str) -> None:
+    text = plain(page(web, f"/sweeps/{measured}"))
+
+    assert "sequence error at length 16 on every task tested was below 50 % at some test" in text
+    assert "Wilson" in text
+    assert "Of 12 seed runs requested, 3 are counted, 1 of them diverged" in text
+    assert "1 failed and 0 cancelled are excluded" in text
+    assert "8 have not ended" in text
+
+
+def test_a_sweep_that_has_not_begun_explains_what_will_appear(
+    web: TestClient, sweep_id: str
+) -> None:
+    text = plain(page(web, f"/sweeps/{sweep_id}"))
+
+    assert "0 finished · 0 running · 12 waiting of 12 seed runs" in text
+    assert "No seed has been measured yet" in text
+    assert "This sweep tests no carries" in text
+    assert "None so far" in text
+
+
+@pytest.mark.parametrize("part", ["progress", "success", "curves", "carries", "failures", "seeds"])
+def test_a_refreshed_part_is_the_part_of_the_page(
+    web: TestClient, measured: str, part: str
+) -> None:
+    whole = plain(page(web, f"/sweeps/{measured}"))
+    again = plain(page(web, f"/sweeps/{measured}/{part}"))
+
+    # Rates and times left move on between two reads.
+    assert again.split("—")[0].strip() in whole
+
+
+def test_seed_pages_say_what_became_of_the_seed_and_what_differs(
+    web: TestClient, measured: str
+) -> None:
+    right, wrong, diverged, failed = (plain(page(web, f"/seeds/{n}")) for n in (1, 2, 3, 4))
+
+    assert "first below 50 % at step 20" in right
+    assert "Finished without fulfilling the success rule" in wrong
+    assert "counts as not successful" in diverged
+    assert "excluded from the fraction" in failed
+    assert "training.max_steps 20 20000" in right
+    assert "2 m 11 s" in right
+
+
+def test_what_is_not_there_is_a_page_for_people_and_a_problem_for_programs(
+    web: TestClient,
+) -> None:
+    for path in ("/sweeps/none", "/seeds/999", "/seeds/none", "/nowhere"):
+        people, programs = web.get(path, headers=HTML), web.get(path)
+
+        assert people.status_code == 404
+        assert "There is no such page" in people.text
+        assert programs.headers["Content-Type"] == "application/problem+json"
+
+
+def test_static_files_named_with_their_digest_are_kept(web: TestClient) -> None:
+    style = next(link for link in Links(page(web, "/help")).found if "style.css" in link)
+
+    assert "immutable" in web.get(style).headers["Cache-Control"]
+    assert web.get("/static/style.css").headers["Cache-Control"] == "no-cache"
