@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from db.engine import database_url
+from db.engine import database_url, set_up_postgresql
 from db.errors import QueryRefused
 from db.paging import Row
 
@@ -61,7 +61,9 @@ def _read_only_file(url: URL) -> URL:
 def _read_only_postgresql(url: URL, seconds: float) -> Engine:
     milliseconds = int(seconds * 1000)
     options = f"-c default_transaction_read_only=on -c statement_timeout={milliseconds}"
-    return create_engine(url, poolclass=NullPool, connect_args={"options": options})
+    engine = create_engine(url, poolclass=NullPool, connect_args={"options": options})
+    event.listen(engine, "connect", set_up_postgresql)
+    return engine
 
 
 def run_query(engine: Engine, text: str, *, max_rows: int = MAX_ROWS) -> QueryResult:

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Engine
 
 from db.engine import open_engine, upgrade
@@ -79,9 +81,12 @@ def _with_database(url: str, name: str) -> str:
     return f"{head}/{name}?{tail}"
 
 
-def _execute(server: str, statement: str) -> None:
-    with psycopg.connect(server.replace("+psycopg", "", 1), autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
+@pytest.fixture(scope="session")
+def postgres_admin(postgres_server: str) -> Iterator[psycopg.Connection]:
+    """One connection of the whole session that makes and drops databases."""
+    url = postgres_server.replace("+psycopg", "", 1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
 
 
 def _migrate(url: str) -> None:
@@ -91,9 +96,9 @@ def _migrate(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> str:
+def postgres_template(postgres_server: str, postgres_admin: psycopg.Connection) -> str:
     """Name of a migrated database that copies are made from."""
-    _execute(postgres_server, "CREATE DATABASE migrated")
+    postgres_admin.execute("CREATE DATABASE migrated")
     _migrate(_with_database(postgres_server, "migrated"))
     return "migrated"
 
@@ -112,17 +117,19 @@ def empty_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path)
     if backend == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
     else:
-        yield from _fresh_postgres(request.getfixturevalue("postgres_server"), "template0")
+        yield from _fresh_postgres(request, "template0")
 
 
-_serial = iter(range(1_000_000))
+_serial = count()
 
 
-def _fresh_postgres(server: str, template: str) -> Iterator[str]:
+def _fresh_postgres(request: pytest.FixtureRequest, template: str) -> Iterator[str]:
+    server = request.getfixturevalue("postgres_server")
+    admin: psycopg.Connection = request.getfixturevalue("postgres_admin")
     name = f"test_{next(_serial)}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    admin.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(Identifier, (name, template))))
     yield _with_database(server, name)
-    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -139,8 +146,7 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
     else:
-        server = request.getfixturevalue("postgres_server")
-        yield from _fresh_postgres(server, request.getfixturevalue("postgres_template"))
+        yield from _fresh_postgres(request, request.getfixturevalue("postgres_template"))
 
 
 @pytest.fixture

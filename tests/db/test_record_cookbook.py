@@ -1,12 +1,15 @@
 """The SQL cookbook tells the truth: every view and column is in it, and its queries run."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from record import claimed, end, epoch, evaluation, lease_of, submitted
-from sqlalchemy import Engine
+from record import ask, claimed, end, epoch, evaluation, lease_of, submitted
+from sqlalchemy import Engine, make_url
 
+from db import queries
 from db.console import read_only, run_query
 from db.engine import writing
 from db.recording import Rows, write_rows
@@ -35,7 +38,7 @@ def test_every_column_of_a_view_is_documented_in_its_order(view: str) -> None:
     assert _documented(view) == [(column.name, kind(str(column.type))) for column in columns]
 
 
-def _filled(engine: Engine) -> None:
+def _filled(engine: Engine) -> str:
     """A sweep named as the cookbook's, with something in every view."""
     sweep_id = submitted(engine, configurations=2, seeds=3, together=3)
     for _ in range(2):
@@ -59,6 +62,7 @@ def _filled(engine: Engine) -> None:
             )
         end(engine, pack, 0)
         end(engine, pack, 1, "diverged", 100)
+    return sweep_id
 
 
 def test_every_query_of_the_cookbook_runs(engine: Engine, database_url: str) -> None:
@@ -69,3 +73,31 @@ def test_every_query_of_the_cookbook_runs(engine: Engine, database_url: str) -> 
     # Nothing was lost again, and the example grid has one variant: these two find nothing here.
     assert all("succeeded_final" in query or "without_dropout" in query for query in empty)
     assert len(empty) == 2
+
+
+def _plain_client(database_url: str, query: str) -> list[str]:
+    """What `sqlite3` or `psql` prints, a line a row."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        command = ["sqlite3", str(url.database), query]
+    else:
+        host = str(url.query["host"])
+        command = ["psql", "-h", host, "-U", "postgres", "-d", str(url.database), "-Atc", query]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    return subprocess.check_output(command, text=True, timeout=60).splitlines()
+
+
+def test_plain_clients_give_the_numbers_of_the_named_queries(
+    engine: Engine, database_url: str
+) -> None:
+    sweep_id = _filled(engine)
+    columns = ("requested", "counted", "succeeded", "fraction", "low", "high")
+    query = f"SELECT {', '.join(columns)} FROM success_fractions ORDER BY position"
+    printed = [
+        [float(value) for value in line.split("|")] for line in _plain_client(database_url, query)
+    ]
+    assert printed == [
+        pytest.approx([row[column] for column in columns], abs=1e-12)
+        for row in ask(engine, queries.success, sweep_id)
+    ]

@@ -84,13 +84,15 @@ def test_a_key_that_met_an_existing_sweep_belongs_to_it(engine: Engine) -> None:
         submit(conn, replace(new_sweep(), idempotency_key="k"))
 
 
-def test_ten_thousand_seed_runs_are_written_in_about_a_second(engine: Engine) -> None:
+def test_ten_thousand_seed_runs_cost_about_a_second(engine: Engine) -> None:
     spec = new_sweep(configurations=10, seeds=1000)
-    start = time.perf_counter()
+    # This process's own seconds: others may keep the machine busy.
+    start = time.process_time()
     with writing(engine) as conn:
         submit(conn, spec)
-    # 0.4 s when the machine is idle; the margin is for one that is not.
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 2
+    with reading(engine) as conn:
+        assert number(conn, seed_runs) == 10_000
 
 
 def _extended(engine: Engine, sweep_id: str, seeds: range) -> int:

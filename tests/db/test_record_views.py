@@ -141,7 +141,6 @@ def _recorded(engine: Engine, runs: list[tuple[list[Measured], str]], rule: Rule
     return sweep_id
 
 
-@settings(max_examples=40)
 @given(
     runs=st.lists(st.tuples(evaluations, fates), min_size=1, max_size=6).map(
         lambda runs: sorted(runs, key=lambda run: run[1] == "pending")
@@ -252,6 +251,7 @@ def test_a_cancelled_sweep_counts_what_was_known(engine: Engine) -> None:
     assert (row["cancelled"], row["succeeded"], row["fraction"]) == (2, 0, 0.0)
 
 
+@settings(max_examples=15)
 @given(
     errors=st.lists(st.integers(0, 128), min_size=1, max_size=9),
     level=st.sampled_from([("low", 0.1), ("median", 0.5), ("high", 0.9)]),
