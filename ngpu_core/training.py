@@ -352,8 +352,9 @@ class PackTrainer:
             copies.copy_(copies.mean(dim=0, keepdim=True).expand_as(copies))
 
     def _evaluate(self, *, last: bool) -> Iterator[Event]:
+        bound = self.config.evaluation.only_below
         for seed in self._active:
-            if last or self._progress[seed].epoch_error < self.config.evaluation.only_below:
+            if last or bound >= 1 or self._progress[seed].epoch_error < bound:
                 yield from self._test(seed)
 
     def _test(self, seed: int) -> Iterator[Event]:

@@ -100,6 +100,13 @@ def test_long_lengths_wait_until_training_goes_well_and_the_last_test_does_not()
     assert steps == [9]
 
 
+def test_a_bound_of_one_tests_a_seed_that_gets_everything_wrong():
+    config = run_config("neural_gpu", training__max_steps=9)
+    steps = [e.step for e in PackTrainer(config, [0]).events() if isinstance(e, Evaluation)]
+
+    assert steps == [3, 6, 9]
+
+
 def test_an_epoch_counts_every_in_curriculum_sequence():
     config = run_config("diagonal_neural_gpu", training__max_steps=6)
     epochs = [e for e in PackTrainer(config, [0]).events() if isinstance(e, TrainingEpoch)]
