@@ -114,8 +114,10 @@ class _Reading:
             for axis, levels in read_mapping(document, "grid", self.problems).items()
         }
         axes = {axis: levels for axis, levels in axes.items() if levels}
-        self._refuse_contested_keys(axes)
-        return Grid(base=base, axes=axes, exclude=self._exclude(axes))
+        grid = Grid(base=base, axes=axes, exclude=self._exclude(axes))
+        if grid.size <= MAX_CONFIGURATIONS:  # a grid that is too large is told that first
+            self._refuse_contested_keys(axes)
+        return grid
 
     def _levels(self, document: object, path: str) -> dict[str, Overrides]:
         if not isinstance(document, Mapping | None):

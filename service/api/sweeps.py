@@ -1,5 +1,6 @@
 """`/sweeps`: submit, list, show, change and delete."""
 
+import shutil
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -11,7 +12,7 @@ from db.states import SweepState
 from db.submission import cancel, retry, submit
 from service import submission
 from service.body import SPEC_BODY, SpecDep
-from service.dependencies import ConnectionDep, EngineDep
+from service.dependencies import ConnectionDep, EngineDep, SettingsDep
 from service.parameters import Cursor, Limit, SweepId
 from service.problems import responses
 from service.rows import estimate, sweep_of, sweep_summary
@@ -85,10 +86,11 @@ def show_sweep(sweep_id: SweepId, conn: ConnectionDep) -> Sweep:
 
 
 @router.delete("/{sweep_id}", status_code=204, responses=responses(404, 409, 422))
-def remove_sweep(sweep_id: SweepId, engine: EngineDep) -> None:
-    """Delete a sweep that has ended, with all its rows."""
+def remove_sweep(sweep_id: SweepId, engine: EngineDep, settings: SettingsDep) -> None:
+    """Delete a sweep that has ended, with all its rows and checkpoints."""
     with writing(engine) as conn:
         delete_sweep(conn, sweep_id)
+    shutil.rmtree(settings.checkpoints / sweep_id, ignore_errors=True)
 
 
 @router.post("/{sweep_id}/cancel", responses=responses(404, 409, 422))
