@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(processes.serve)
+app.command()(processes.api)
 app.command()(processes.scheduler)
 app.command()(processes.demo)
 app.add_typer(processes.db, name="db")

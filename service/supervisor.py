@@ -71,13 +71,32 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def serve(settings: Settings) -> None:
     """Run the web process and the scheduler until SIGINT or SIGTERM; leave no process behind."""
-    configure_logging(settings.log_format)
     settings.make_home()
     check_schema(settings)
-    # uvicorn raises a caught signal again when it has shut down; this must not end the process
-    # before the scheduler has ended its children.
+    _leave_on_signals()
+    with _SchedulerChild(settings):
+        _run_web(settings)
+
+
+def serve_web(settings: Settings) -> None:
+    """Run the web process alone until SIGINT or SIGTERM."""
+    settings.make_home()
+    _leave_on_signals()
+    _run_web(settings)
+
+
+def _leave_on_signals() -> None:
+    """End by an exception, so that what was started is ended first.
+
+    uvicorn raises a caught signal again when it has shut down; this must not end the process
+    before the scheduler has ended its children.
+    """
     for caught in (signal.SIGINT, signal.SIGTERM):
         signal.signal(caught, _leave)
+
+
+def _run_web(settings: Settings) -> None:
+    configure_logging(settings.log_format)
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -85,5 +104,4 @@ def serve(settings: Settings) -> None:
         log_level="warning",
         timeout_graceful_shutdown=5,
     )
-    with _SchedulerChild(settings):
-        uvicorn.Server(config).run()
+    uvicorn.Server(config).run()

@@ -1,4 +1,4 @@
-"""`ngpu serve`, `scheduler`, `demo`, `db upgrade`, `version`: the service's own processes."""
+"""`ngpu serve`, `api`, `scheduler`, `demo`, `db upgrade`, `version`: the service's own processes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,19 @@ def serve(
     settings = settings_of(context, host=host, port=port)
     message(f"{settings.server_url} · everything written is under {settings.home}")
     run(settings)
+
+
+def api(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
+) -> None:
+    """Run the API and the dashboard alone, beside a scheduler elsewhere."""
+    from service.supervisor import serve_web
+
+    settings = settings_of(context, host=host, port=port)
+    message(settings.server_url)
+    serve_web(settings)
 
 
 def scheduler(context: typer.Context) -> None:
