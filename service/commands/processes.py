@@ -1,4 +1,4 @@
-"""`ngpu serve`, `api`, `scheduler`, `demo`, `db upgrade`, `version`: the service's own processes."""
+"""`ngpu serve`, `api`, `scheduler`, `demo`, `db upgrade`, `version`: the service's processes."""
 
 from pathlib import Path
 from typing import Annotated
