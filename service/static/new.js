@@ -1,6 +1,7 @@
 // The form for a new sweep: it sends the text to the REST API as curl would, and shows the answer.
 const form = document.querySelector("#spec-form");
 const text = form.querySelector("textarea");
+const narrow = matchMedia("(max-width: 52rem)"); // the answer is then below the text
 const answer = document.querySelector("#answer");
 const template = (id) => document.getElementById(id).content.cloneNode(true);
 
@@ -36,7 +37,8 @@ function showProblems(body, status) {
   card.querySelector("ul").replaceChildren(...problems.map(problemItem));
   show(card);
   text.setAttribute("aria-invalid", "true");
-  if (problems.length) select(problems[0].path);
+  if (narrow.matches) answer.scrollIntoView();
+  else if (problems.length) select(problems[0].path);
 }
 
 // Puts the cursor on the line of the wrong key: the last part of its path that stands in the text.
@@ -54,6 +56,7 @@ const percent = (value) => (value == null ? "—" : `${Math.round(100 * value)} 
 function hours(value) {
   if (value == null) return "not known: nothing like it was trained here yet";
   if (value < 1 / 60) return "less than a minute";
+  if (Math.round(60 * value) === 1) return "about a minute";
   return value < 1.5 ? `about ${Math.round(60 * value)} minutes` : `about ${Math.round(value)} hours`;
 }
 
@@ -67,15 +70,28 @@ function showPreview(preview) {
   fill(card, "basis", preview.basis ?? "");
   fill(card, "detectable_difference", percent(preview.detectable_difference));
   show(card);
+  if (narrow.matches) answer.scrollIntoView();
   text.removeAttribute("aria-invalid");
 }
 
+const address = (sweep) => `/sweeps/${encodeURIComponent(sweep.id)}`;
+
+// The same text gives the same sweep: say so, and let the reader choose.
+function showKnown(sweep) {
+  const card = template("known-card");
+  fill(card, "name", sweep.name);
+  card.querySelector("a").href = address(sweep);
+  show(card);
+  if (narrow.matches) answer.scrollIntoView();
+}
+
 async function act(submitter) {
-  const dry = submitter?.value === "check";
-  const { response, body } = await send(dry ? "?dry_run=true" : "");
+  const what = submitter?.value ?? "submit";
+  const { response, body } = await send({ check: "?dry_run=true", anew: "?new=true" }[what] ?? "");
   if (!response.ok) return showProblems(body, response.status);
-  if (dry) return showPreview(body);
-  location.assign(`/sweeps/${encodeURIComponent(body.id)}`);
+  if (what === "check") return showPreview(body);
+  if (!body.created) return showKnown(body);
+  location.assign(address(body));
 }
 
 form.addEventListener("submit", async (event) => {

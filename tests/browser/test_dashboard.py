@@ -133,9 +133,22 @@ def test_a_wrong_key_is_named_with_its_path_and_the_nearest_one(page: Page) -> N
     page.get_by_role("button", name="Check").click()
 
     expect(page.locator(".problems")).to_contain_text("base.training.max_stepz")
-    expect(page.locator(".problems")).to_contain_text("Did you mean")
+    expect(page.locator(".problems")).to_contain_text("did you mean")
     expect(page.locator(".problems")).to_contain_text("max_steps")
     assert page.evaluate("getSelection().toString()") == "max_stepz"
+
+
+def test_the_same_spec_again_asks_before_it_is_trained_anew(page: Page, engine: Engine) -> None:
+    known = submitted(engine)
+    page.goto("/new")
+    page.get_by_label("Spec").fill(SPEC)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("link", name="tiny")).to_have_attribute("href", f"/sweeps/{known}")
+
+    page.get_by_role("button", name="Run it anew").click()
+
+    expect(page).to_have_url(re.compile("/sweeps/[0-9A-Z]+$"))
+    assert not page.url.endswith(known)
 
 
 def test_a_sweep_is_cancelled_only_after_asking(page: Page, engine: Engine) -> None:
