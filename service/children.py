@@ -19,7 +19,7 @@ GRACE_SECONDS = 20.0
 #: in a row its sweep is given up. A runner that lived long enough starts the count anew.
 LONGEST_PAUSE_SECONDS = 60.0
 MOST_FAILURES = 10
-LONG_LIFE_SECONDS = 120.0
+LONG_LIFE_SECONDS = 60.0
 #: Seconds a runner may take to register itself.
 REGISTER_SECONDS = 60.0
 #: Characters of a log that explain a failure.
@@ -54,9 +54,6 @@ class Children:
         self._settings = settings
         self._by_sweep: dict[str, Child] = {}
         self._failures: dict[str, _Failures] = {}
-
-    def __getitem__(self, sweep_id: str) -> Child:
-        return self._by_sweep[sweep_id]
 
     def get(self, sweep_id: str) -> Child | None:
         """The sweep's runner, if this scheduler started it and it lives."""
@@ -141,8 +138,8 @@ class Children:
     def _count_failure(self, sweep_id: str, child: Child, status: int) -> int:
         failures = self._failures.setdefault(sweep_id, _Failures())
         failures.count = 1 if child.age > LONG_LIFE_SECONDS else failures.count + 1
-        # The first failure is followed by a new runner at once: it is most often a killed process.
-        pause = min(LONGEST_PAUSE_SECONDS, 2.0**failures.count) if failures.count > 1 else 0.0
+        # 0, 1, 3, 7, …: the first failure is most often a killed process, not a broken sweep.
+        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (failures.count - 1) - 1)
         failures.until = time.monotonic() + pause
         structlog.get_logger().error(
             "runner died", sweep=sweep_id, status=status, failures=failures.count

@@ -208,8 +208,8 @@ def rows_of(events: Sequence[Measurement]) -> recording.Rows:
 
 def _threshold(event: CarryThreshold) -> dict[str, Any]:
     row = asdict(event)
-    # `limit` is a word of SQL.
-    return {**row, "carry_limit": row.pop("limit")}
+    row["carry_limit"] = row.pop("limit")  # `limit` is a word of SQL
+    return row
 
 
 def _pointer(checkpoint: leasing.Checkpoint) -> dict[str, Any]:

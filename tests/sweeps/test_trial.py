@@ -1,7 +1,9 @@
 """Trials over a real record: what they leave behind, undisturbed and disturbed anywhere."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +19,9 @@ from db.giving_back import fail_pack
 from db.submission import cancel, retry
 from ngpu_core.checkpoint import CorruptCheckpoint
 from ngpu_core.config import RunConfig
-from service.recording import SqlQueue
+from service.recording import LEASE_SECONDS, SqlQueue
 from sweeps.recorder import PackWork
-from sweeps.trial import TrialEnd, run_trial
+from sweeps.trial import TrialEnd, run_trial, trial_steps
 from tests.sweeps.tiny import (
     REVERSE,
     checkpoint_paths,
@@ -261,3 +263,31 @@ def test_a_worker_that_comes_back_late_writes_nothing_and_deletes_no_checkpoint(
     assert results(bench.engine, bench.sweep) == undisturbed(REVERSE, ((0,),))
     (pointed,) = checkpoint_paths(bench.engine, bench.sweep)
     assert pointed in bench.files()
+
+
+def test_a_lease_is_renewed_while_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.trial.RENEW_SECONDS", 0.01)
+    bench = Bench(tmp_path, REVERSE, [[0]])
+    work = claimed(bench.queue())
+    before = pack_rows(bench.engine, bench.sweep)[0].lease_until
+    steps = trial_steps(
+        work,
+        recorders(bench.url)(work),
+        checkpoints=bench.checkpoints,
+        flush_seconds=float("inf"),
+    )
+    next(steps)
+    time.sleep(0.3)
+    after = pack_rows(bench.engine, bench.sweep)[0]
+    assert after.lease_until > before
+    assert after.lease_until > after.progress_at + timedelta(seconds=LEASE_SECONDS)
+    with writing(bench.engine) as conn:
+        cancel(conn, bench.sweep)
+    time.sleep(0.3)
+    rows = results(bench.engine, bench.sweep)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value is TrialEnd.FENCED
+    assert results(bench.engine, bench.sweep) == rows
