@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 
 from db.engine import open_engine, upgrade
-from service import pages, problems
+from service import problems
 from service.api import catalog, events, health, results, seeds, sweeps
-from service.parameters import refuse_unknown
+from service.api.parameters import refuse_unknown
+from service.dashboard import pages
 from service.settings import Settings
 from service.version import code_version
 

@@ -10,9 +10,9 @@ from db.engine import reading
 from db.errors import BadCursor
 from db.events import events_since
 from db.states import OPEN_SWEEPS
+from service.api.event_stream import stream_events
+from service.api.parameters import BigId, Cursor, Limit, SweepId
 from service.dependencies import EngineDep
-from service.event_stream import stream_events
-from service.parameters import BigId, Cursor, Limit, SweepId
 from service.problems import responses
 from service.schemas import Page, SweepEvent
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Response
 from db import queries
 from db.curve_pages import curve_page
 from db.states import SeedState
+from service.api.lists import as_csv, paged, whole
+from service.api.parameters import BigId, Cursor, Limit, SweepId, TaskName
 from service.dependencies import ConnectionDep
-from service.lists import as_csv, paged, whole
-from service.parameters import BigId, Cursor, Limit, SweepId, TaskName
 from service.problems import responses
 from service.schemas import (
     CarryThreshold,

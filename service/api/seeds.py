@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from db import queries
+from service.api.lists import whole
+from service.api.parameters import BigId
 from service.dependencies import ConnectionDep
-from service.lists import whole
-from service.parameters import BigId
 from service.problems import responses
 from service.schemas import CurvePoint, LengthEvaluation, Page, SeedRun
 from service.tables import CSV_CONTENT, CsvDep

@@ -11,11 +11,11 @@ from db.engine import writing
 from db.states import SweepState
 from db.submission import cancel, retry, submit
 from service import submission
-from service.body import SPEC_BODY, SpecDep
+from service.api.body import SPEC_BODY, SpecDep
+from service.api.parameters import Cursor, Limit, SweepId
+from service.api.rows import estimate, sweep_of, sweep_summary
 from service.dependencies import ConnectionDep, EngineDep, SettingsDep
-from service.parameters import Cursor, Limit, SweepId
 from service.problems import responses
-from service.rows import estimate, sweep_of, sweep_summary
 from service.schemas import (
     ChangedSweep,
     Extension,

@@ -169,8 +169,8 @@ def wait_for_end(service: Service, sweep_id: str, seconds: float = 120) -> float
 
 def wait_for_rows(service: Service, sweep_id: str, more: int = 3, seconds: float = 90) -> float:
     """Wait until more rows are there than now."""
-    before = service.rows(sweep_id)
-    return wait_until(lambda: service.rows(sweep_id) >= before + more, seconds, service.log)
+    before = service.api.rows(sweep_id)
+    return wait_until(lambda: service.api.rows(sweep_id) >= before + more, seconds, service.log)
 
 
 @contextmanager

@@ -67,9 +67,9 @@ def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) 
         wait_for_rows(service, sweep)
         with writing(service.engine) as conn:
             cancel(conn, sweep)
-        before = service.rows(sweep)
+        before = service.api.rows(sweep)
         wait_until(lambda: not service.named(RUNNER), 15, service.log)
-        assert service.rows(sweep) == before
+        assert service.api.rows(sweep) == before
         assert service.stop() == 0
 
 

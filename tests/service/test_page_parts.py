@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
-from service import charts, formats
+from service import formats
+from service.dashboard import charts
+from service.dashboard.provenance import configuration_keys
+from service.dashboard.success_table import success_table, too_few, totals
 from service.outcomes import OUTCOMES, outcome
-from service.provenance import configuration_keys
-from service.success_table import success_table, too_few, totals
 
 AXES = st.lists(st.integers(1, 4), min_size=0, max_size=4)
 

@@ -14,7 +14,7 @@ from db.engine import open_engine, writing
 from db.events import append
 from db.states import EventKind
 from db.submission import cancel
-from service import event_stream
+from service.api import event_stream
 from service.client import Client, StreamedEvent, parse_events
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])

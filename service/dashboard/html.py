@@ -15,11 +15,11 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from service import formats
+from service.dashboard.success_table import too_few
 from service.outcomes import outcome, outcome_words
 from service.sentences import carry, verdict, why
-from service.success_table import too_few
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 STATIC = HERE / "static"
 
 #: Nothing from outside, nothing inline. Vega positions its text by style attributes.

@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 
 from db import queries
 from ngpu_core.statistics import fraction_interval
-from service import charts
+from service.dashboard import charts
+from service.dashboard.provenance import configuration_keys, longest_trained
 from service.formats import duration
-from service.provenance import configuration_keys, longest_trained
 
 Row = Mapping[str, Any]
 Context = dict[str, Any]

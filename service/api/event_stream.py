@@ -22,7 +22,7 @@ from db.engine import reading
 from db.errors import SweepNotFound
 from db.events import events_since
 from db.states import OPEN_SWEEPS
-from service.rows import progress_of
+from service.api.rows import progress_of
 from service.schemas import SweepEvent
 
 POLL_SECONDS = 0.5

@@ -13,10 +13,10 @@ from db import queries
 from db.bands import curve_bands
 from db.states import OPEN_SWEEPS
 from ngpu_core.statistics import fraction_interval, survival_curve
-from service import charts
+from service.dashboard import charts
+from service.dashboard.success_table import success_table, totals
 from service.outcomes import OUTCOMES, outcome
 from service.sentences import metric, rule
-from service.success_table import success_table, totals
 
 Row = Mapping[str, Any]
 Context = dict[str, Any]

@@ -10,10 +10,10 @@ from starlette.types import Scope
 
 from db import queries
 from db.states import OPEN_SWEEPS, EventKind
-from service import seed_parts, sweep_parts
+from service.dashboard import seed_parts, sweep_parts
+from service.dashboard.glossary import WORDS
+from service.dashboard.html import STATIC, error_pages, render
 from service.dependencies import ConnectionDep
-from service.glossary import WORDS
-from service.html import STATIC, error_pages, render
 from service.outcomes import OUTCOMES
 
 SWEEPS_A_PAGE = 50
