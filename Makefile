@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NGPU := $(BIN)/ngpu
 
-.PHONY: setup demo test test-all check format bench serve vendor clean
+.PHONY: setup demo test test-all check format bench serve vendor tree clean
 
 setup: $(STAMP)  ## a virtual environment with pinned dependencies
 
@@ -51,6 +51,9 @@ bench: $(STAMP)  ## seed-steps a second of the engine beside the loop a user wou
 
 vendor: $(STAMP)  ## fetch the browser's script files again
 	$(BIN)/python scripts/vendor_static.py
+
+tree: $(STAMP)  ## renew the README's tree
+	$(BIN)/python scripts/readme_tree.py
 
 clean:  ## remove the virtual environment and everything the service wrote
 	rm -rf $(VENV) var
