@@ -11,6 +11,12 @@ Row = Mapping[str, Any]
 _METRICS = {"sequence_error": "sequence error", "symbol_error": "symbol error"}
 
 
+def measured(sweep: Row) -> str:
+    """What the error is a share of."""
+    symbols = sweep["success_metric"] == "symbol_error"
+    return "wrong symbols" if symbols else "sequences with any wrong symbol"
+
+
 def metric(sweep: Row) -> str:
     """The error a sweep's success rule reads, in words."""
     return _METRICS[sweep["success_metric"]]
