@@ -1,4 +1,4 @@
-"""The peer: the loop over `nn.Conv` layers that a user of Ray Tune would write, one seed a model."""
+"""The peer: the loop over `nn.Conv` layers that a user of Ray Tune would write, a model a seed."""
 
 from collections.abc import Callable
 

@@ -52,6 +52,15 @@ def training_flop(run: RunConfig) -> float:
     )
 
 
+def time_steps(run: RunConfig) -> float:
+    """Time steps of the recurrence in one training step, with the curriculum at full length."""
+    training, model = run.training, run.model
+    if training.schedule == "all_bins":
+        return float(training.bins[-1])
+    lengths = _length_shares(training.min_length, training.max_length)
+    return model.layers * sum(share * (length + model.extra_steps) for length, share in lengths)
+
+
 def evaluation_flop(run: RunConfig) -> float:
     """Operations of one test of one seed, on every task and length; carry tests are not counted."""
     evaluation = run.evaluation

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from service.client import Client, Json
+from service.control.processes import end, spawn
 from service.outcomes import outcome
 from service.printing import message, print_table
-from service.processes import end, spawn
 from service.settings import Settings
 from service.watching import print_success, watch_sweep
 from sweeps.spec import SpecError, parse_spec

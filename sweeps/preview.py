@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ngpu_core.cost import seed_step_flop
+from ngpu_core.config import RunConfig
+from ngpu_core.cost import seed_step_flop, time_steps
 from ngpu_core.statistics import detectable_difference
 from sweeps.expansion import Configuration, configurations, packs
 from sweeps.spec import Resources, SweepSpec
@@ -14,6 +15,9 @@ LISTED = 20
 #: plain engine on one core (measured there: 50-65 at 24 filters), and a guess for a whole GPU.
 CPU_GFLOP_PER_SECOND = 50.0
 GPU_GFLOP_PER_SECOND = 5_000.0
+#: What one time step costs at any size, forward and backward: dispatching its operations
+#: (measured on one core: 24 ms a step at 12 time steps of a network too small to matter).
+DISPATCH_SECONDS = 0.0015
 
 #: Measured seconds a step of one seed, or None where there is no measurement.
 History = Callable[[Configuration], float | None]
@@ -59,7 +63,7 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
     measured = {each.position: seconds for each in found if (seconds := history(each)) is not None}
     rate = gflop_per_second(spec.resources)
     seconds = sum(
-        steps[each.position] * measured.get(each.position, seed_step_flop(each.run) / rate / 1e9)
+        steps[each.position] * measured.get(each.position, counted_seconds(each.run, rate))
         for each in found
     )
     return Preview(
@@ -73,6 +77,11 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
         detectable_difference=detectable_difference(seeds),
         listed=tuple(found[:LISTED]),
     )
+
+
+def counted_seconds(run: RunConfig, rate: float) -> float:
+    """Seconds of one step of one seed at `rate` 10⁹ operations a second."""
+    return seed_step_flop(run) / rate / 1e9 + time_steps(run) * DISPATCH_SECONDS
 
 
 def gflop_per_second(resources: Resources) -> float:

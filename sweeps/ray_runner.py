@@ -4,7 +4,7 @@ The record is the queue and the truth, Tune only the executor. Its searcher leas
 queue; its actors write to the record themselves; its callbacks are advisory, because Tune may end a
 trial without calling them and aborts everything when one raises. `Tuner.restore` is never used: a
 new runner asks the queue what is left. Ray's own settings are environment variables, which the
-process that starts this one sets (`service/keeper.py`).
+process that starts this one sets (`service/control/keeper.py`).
 """
 
 import logging

@@ -1,6 +1,6 @@
 """The seam between training and the record: what a trial is given, and whom it tells.
 
-`sweeps` declares it and `service/recording.py` implements it over SQL, so a trial knows no
+`sweeps` declares it and `service/control/recording.py` implements it over SQL, so a trial knows no
 database. A pack is leased to one worker at a time; its fence grows with every lease, and each write
 names the fence it was given. A worker that lost its pack therefore cannot change anything.
 """

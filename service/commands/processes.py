@@ -17,7 +17,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
 ) -> None:
     """Run the API, the dashboard and the scheduler together."""
-    from service.supervisor import serve as run
+    from service.control.supervisor import serve as run
 
     settings = settings_of(context, host=host, port=port)
     message(f"{settings.server_url} · everything written is under {settings.home}")
@@ -30,7 +30,7 @@ def api(
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
 ) -> None:
     """Run the API and the dashboard alone, beside a scheduler elsewhere."""
-    from service.supervisor import serve_web
+    from service.control.supervisor import serve_web
 
     settings = settings_of(context, host=host, port=port)
     message(settings.server_url)
@@ -39,7 +39,7 @@ def api(
 
 def scheduler(context: typer.Context) -> None:
     """Run the scheduler alone, beside a web process elsewhere."""
-    from service.scheduler import run
+    from service.control.scheduler import run
 
     run(settings_of(context))
 

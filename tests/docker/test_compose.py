@@ -11,7 +11,7 @@ import yaml
 from typer.main import get_command
 
 from service.cli import app
-from service.local_ray import RAY_ENVIRONMENT
+from service.control.local_ray import RAY_ENVIRONMENT
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

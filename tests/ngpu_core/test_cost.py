@@ -8,6 +8,7 @@ from ngpu_core.cost import (
     forward_flop,
     padded_length,
     seed_step_flop,
+    time_steps,
     training_flop,
 )
 
@@ -87,3 +88,13 @@ def test_tests_add_their_share_to_every_step() -> None:
 
 def test_a_length_is_padded_to_the_smallest_bin_that_holds_it() -> None:
     assert [padded_length((8, 12), length) for length in (5, 8, 9, 13)] == [8, 8, 12, 13]
+
+
+def test_time_steps_are_those_of_the_longest_bin_or_of_the_mean_length():
+    diagonal = RunConfig(
+        model=ModelConfig(family="diagonal_neural_gpu"),
+        training=TrainingConfig(schedule="all_bins", bins=(5, 9, 12)),
+    )
+    assert time_steps(diagonal) == 12
+    one_length = RunConfig(training=TrainingConfig(min_length=20, max_length=20, bins=(20,)))
+    assert time_steps(one_length) == 2 * 21

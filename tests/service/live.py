@@ -16,7 +16,7 @@ from sqlalchemy import Engine, func, select
 
 from db.engine import reading
 from db.models import packs, seed_runs, sweeps, training_epochs
-from service.processes import spawn
+from service.control.processes import spawn
 from service.settings import Settings
 from sweeps.local_runner import run_locally
 from tests.sweeps.tiny import REVERSE, open_record, queue_of, recorders, results, submit_sweep
@@ -52,7 +52,7 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
         self.seen: set[psutil.Process] = set()
 
-    def start(self, module: str = "service.scheduler", *arguments: str) -> None:
+    def start(self, module: str = "service.control.scheduler", *arguments: str) -> None:
         """Start the scheduler alone, or another module."""
         self.process = spawn(
             module,
@@ -169,8 +169,8 @@ def wait_for_end(service: Service, sweep_id: str, seconds: float = 120) -> float
 
 def wait_for_rows(service: Service, sweep_id: str, more: int = 3, seconds: float = 90) -> float:
     """Wait until more rows are there than now."""
-    before = service.api.rows(sweep_id)
-    return wait_until(lambda: service.api.rows(sweep_id) >= before + more, seconds, service.log)
+    before = service.rows(sweep_id)
+    return wait_until(lambda: service.rows(sweep_id) >= before + more, seconds, service.log)
 
 
 @contextmanager

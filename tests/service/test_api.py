@@ -17,7 +17,7 @@ from db.console import read_only, run_query
 from db.engine import reading, writing
 from db.views import metadata as views
 from service import schemas
-from service.recording import SqlQueue, connect_recorder
+from service.control.recording import SqlQueue, connect_recorder
 from service.settings import Settings
 
 YAML = {"Content-Type": "application/yaml"}

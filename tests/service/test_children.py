@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from service import processes
-from service.children import MOST_FAILURES, Child, Children
-from service.processes import ProcessId, lives, this_process
+from service.control import processes
+from service.control.children import MOST_FAILURES, Child, Children
+from service.control.processes import ProcessId, lives, this_process
 from service.settings import Settings
 
 

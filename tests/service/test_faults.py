@@ -7,7 +7,7 @@ import pytest
 
 from db.engine import writing
 from db.submission import cancel
-from service.local_ray import LocalCluster, ray_environment
+from service.control.local_ray import LocalCluster, ray_environment
 from service.settings import Settings
 from tests.service.live import (
     PACKS,
@@ -21,8 +21,8 @@ from tests.service.live import (
 )
 from tests.sweeps.tiny import results
 
-RUNNER = "service.runner"
-KEEPER = "service.keeper"
+RUNNER = "service.control.runner"
+KEEPER = "service.control.keeper"
 ACTOR = "Trainable.train"
 
 
@@ -67,9 +67,9 @@ def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) 
         wait_for_rows(service, sweep)
         with writing(service.engine) as conn:
             cancel(conn, sweep)
-        before = service.api.rows(sweep)
+        before = service.rows(sweep)
         wait_until(lambda: not service.named(RUNNER), 15, service.log)
-        assert service.api.rows(sweep) == before
+        assert service.rows(sweep) == before
         assert service.stop() == 0
 
 

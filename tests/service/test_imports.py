@@ -20,7 +20,7 @@ def loaded(statement: str, packages: tuple[str, ...]) -> list[str]:
 
 def test_the_service_s_own_processes_load_neither_torch_nor_ray() -> None:
     statement = """
-import service.demo, service.scheduler, service.supervisor
+import service.demo, service.control.scheduler, service.control.supervisor
 from service.app import create_app
 from service.settings import Settings
 create_app(Settings()).openapi()"""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.states import OPEN_SWEEPS, SweepState
-from service.reconcile import (
+from service.control.reconcile import (
     Action,
     Finish,
     Forget,

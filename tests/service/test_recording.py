@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine import writing
 from ngpu_core.events import CarryThreshold, TrainingEpoch
-from service.recording import SqlRecorder, _persist, rows_of
+from service.control.recording import SqlRecorder, _persist, rows_of
 from sweeps.recorder import Fenced, RecordUnreachable
 from tests.sweeps.tiny import REVERSE, open_record, queue_of, results, submit_sweep
 

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from spec_documents import documents
 
-from ngpu_core.cost import seed_step_flop
 from ngpu_core.statistics import detectable_difference
 from sweeps.expansion import Configuration, configurations, packs
-from sweeps.preview import CPU_GFLOP_PER_SECOND, LISTED, preview
+from sweeps.preview import CPU_GFLOP_PER_SECOND, LISTED, counted_seconds, preview
 from sweeps.spec import load_spec
 
 DOCUMENT = {
@@ -41,8 +40,10 @@ def test_without_history_the_hours_are_arithmetic_and_say_so() -> None:
 
     seen = preview(spec)
 
-    flop = sum(seed_step_flop(each.run) * 10_000 for each in configurations(spec))
-    assert seen.estimated_hours == pytest.approx(flop / CPU_GFLOP_PER_SECOND / 1e9 / 3600)
+    counted = sum(
+        10_000 * counted_seconds(each.run, CPU_GFLOP_PER_SECOND) for each in configurations(spec)
+    )
+    assert seen.estimated_hours == pytest.approx(counted / 3600)
     assert "nothing measured yet" in seen.basis
     assert "50 GFLOP/s" in seen.basis
 

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, select
 
 from db.engine import reading
 from db.models import sweeps
-from service.local_ray import LocalCluster, ray_environment
-from service.processes import spawn
+from service.control.local_ray import LocalCluster, ray_environment
+from service.control.processes import spawn
 from service.settings import Settings
 from sweeps.local_runner import run_locally
 from tests.sweeps.tiny import (
@@ -52,7 +52,7 @@ class Ray:
         log = self.settings.logs / f"{sweep}.log"
         arguments = ["--sweep", sweep, "--address", self.address(), "--parent", str(os.getpid())]
         environment = {**self.settings.environment(), **ray_environment(self.settings)}
-        runner = spawn("service.runner", arguments, environment=environment, log=log)
+        runner = spawn("service.control.runner", arguments, environment=environment, log=log)
         try:
             assert runner.wait(timeout=150) == 0, log.read_text()
         finally:

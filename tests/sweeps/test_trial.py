@@ -19,7 +19,7 @@ from db.giving_back import fail_pack
 from db.submission import cancel, retry
 from ngpu_core.checkpoint import CorruptCheckpoint
 from ngpu_core.config import RunConfig
-from service.recording import LEASE_SECONDS, SqlQueue
+from service.control.recording import LEASE_SECONDS, SqlQueue
 from sweeps.recorder import PackWork
 from sweeps.trial import TrialEnd, run_trial, trial_steps
 from tests.sweeps.tiny import (

@@ -21,7 +21,7 @@ from db.models import (
 from db.runners import register_runner
 from db.submission import NewConfiguration, NewPack, NewSweep, submit
 from ngpu_core.config import EvaluationConfig, ModelConfig, RunConfig, TrainingConfig
-from service.recording import SqlQueue, connect_queue, connect_recorder
+from service.control.recording import SqlQueue, connect_queue, connect_recorder
 
 #: A Neural GPU with two filters on short words.
 REVERSE = RunConfig(

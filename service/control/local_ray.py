@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from service.processes import ProcessId, end, lives, spawn, this_process
+from service.control.processes import ProcessId, end, lives, spawn, this_process
 from service.settings import Settings
 
 #: Seconds an unneeded cluster is kept.
@@ -157,7 +157,7 @@ class LocalCluster:
         make_token(self._settings)
         environment = {**self._settings.environment(), **ray_environment(self._settings)}
         self._keeper = spawn(
-            "service.keeper",
+            "service.control.keeper",
             ["--parent", str(os.getpid())],
             environment=environment,
             log=self._settings.logs / "ray.log",

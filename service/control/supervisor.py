@@ -14,9 +14,9 @@ import structlog
 import uvicorn
 
 from service.app import create_app
+from service.control.processes import end, spawn
+from service.control.scheduler import check_schema
 from service.logs import configure_logging
-from service.processes import end, spawn
-from service.scheduler import check_schema
 from service.settings import Settings
 
 #: Seconds between two looks at the scheduler.
@@ -46,7 +46,10 @@ class _SchedulerChild:
     def _spawn(self) -> subprocess.Popen[bytes]:
         arguments = ["--parent", str(os.getpid())]
         return spawn(
-            "service.scheduler", arguments, environment=self._settings.environment(), log=None
+            "service.control.scheduler",
+            arguments,
+            environment=self._settings.environment(),
+            log=None,
         )
 
     def _watch(self) -> None:

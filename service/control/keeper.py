@@ -1,4 +1,4 @@
-"""Holds the local Ray cluster: `python -m service.keeper --parent PID`, a child of the scheduler.
+"""Holds the local Ray cluster: `python -m service.control.keeper --parent PID`.
 
 The cluster lives exactly as long as this process, and this process no longer than its parent.
 """
@@ -11,9 +11,9 @@ import threading
 
 import structlog
 
-from service.local_ray import announce, announcement
+from service.control.local_ray import announce, announcement
+from service.control.processes import orphaned, stop_on_signals, usable_cpus
 from service.logs import configure_logging
-from service.processes import orphaned, stop_on_signals, usable_cpus
 from service.settings import Settings
 
 #: Seconds between two looks at the parent; every tenth also asks the cluster.
@@ -45,7 +45,7 @@ def keep(settings: Settings, parent: int, stop: threading.Event) -> None:
 
 def main() -> None:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="python -m service.keeper")
+    parser = argparse.ArgumentParser(prog="python -m service.control.keeper")
     parser.add_argument("--parent", type=int, required=True, help="pid to live no longer than")
     arguments = parser.parse_args()
     settings = Settings()

@@ -1,4 +1,4 @@
-"""Trains one sweep: `python -m service.runner --sweep ID`, a process per running sweep.
+"""Trains one sweep: `python -m service.control.runner --sweep ID`, a process per running sweep.
 
 It registers itself as the sweep's runner, which fences off every runner before it, and leaves when
 a newer one registers, when its parent dies (if it was told to live no longer), or when nothing
@@ -21,9 +21,9 @@ from db.engine import open_engine, reading, writing
 from db.errors import WrongState
 from db.runners import drop_runner, register_runner, renew_runner, sweeps_to_reconcile
 from db.transitions import fail_sweep, start_sweep
+from service.control.processes import exit_when_orphaned, this_process
+from service.control.recording import connect_queue, connect_recorder
 from service.logs import configure_logging
-from service.processes import exit_when_orphaned, this_process
-from service.recording import connect_queue, connect_recorder
 from service.settings import Settings
 from service.version import code_version
 
@@ -144,7 +144,7 @@ def run(settings: Settings, sweep_id: str, address: str | None) -> None:
 
 def main() -> None:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="python -m service.runner")
+    parser = argparse.ArgumentParser(prog="python -m service.control.runner")
     parser.add_argument("--sweep", required=True, help="id of the sweep")
     parser.add_argument("--address", help="of a Ray cluster; without one, train here")
     parser.add_argument("--parent", type=int, help="pid to live no longer than")

@@ -65,7 +65,7 @@ def spawn(
         environment: Variables added to this process's own.
         log: File its output is appended to; None shares this process's output.
     """
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", module, *arguments]

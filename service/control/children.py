@@ -8,8 +8,8 @@ from pathlib import Path
 
 import structlog
 
-from service.local_ray import ray_environment
-from service.processes import spawn
+from service.control.local_ray import ray_environment
+from service.control.processes import spawn
 from service.settings import Settings
 
 #: Seconds after which a runner that should end by itself is told to, and killed after being told.
@@ -72,7 +72,7 @@ class Children:
             arguments += ["--parent", str(parent)]
         environment = {**self._settings.environment(), **ray_environment(self._settings)}
         process = spawn(
-            "service.runner",
+            "service.control.runner",
             arguments,
             environment=environment,
             log=self.log_path(sweep_id),

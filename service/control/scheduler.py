@@ -27,11 +27,10 @@ from db.runners import (
     sweeps_to_reconcile,
 )
 from db.transitions import fail_sweep, finish_sweep
-from service.children import GRACE_SECONDS, REGISTER_SECONDS, Children
-from service.local_ray import LocalCluster
-from service.logs import configure_logging
-from service.processes import ProcessId, lives, orphaned, stop_on_signals, this_process
-from service.reconcile import (
+from service.control.children import GRACE_SECONDS, REGISTER_SECONDS, Children
+from service.control.local_ray import LocalCluster
+from service.control.processes import ProcessId, lives, orphaned, stop_on_signals, this_process
+from service.control.reconcile import (
     Action,
     Finish,
     Forget,
@@ -41,6 +40,7 @@ from service.reconcile import (
     SweepFacts,
     reconcile,
 )
+from service.logs import configure_logging
 from service.settings import Settings
 
 #: Seconds between two looks.
@@ -262,7 +262,7 @@ def check_schema(settings: Settings) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="python -m service.scheduler")
+    parser = argparse.ArgumentParser(prog="python -m service.control.scheduler")
     parser.add_argument("--parent", type=int, help="pid to live no longer than")
     run(Settings(), parent=parser.parse_args(arguments).parent)
 
