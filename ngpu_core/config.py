@@ -179,6 +179,10 @@ class TrainingConfig:
             _require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
         _require(self.stop_error < 1, "stop_error", self.stop_error, "must be below 1")
 
+    def padded_length(self, length: int) -> int:
+        """The smallest bin that holds a length; the length itself beyond the last."""
+        return next((size for size in self.bins if size >= length), length)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:

@@ -43,7 +43,7 @@ def training_flop(run: RunConfig) -> float:
         shares = [(1.0, size, size) for size in training.bins]
     else:
         shares = [
-            (share, length, padded_length(training.bins, length))
+            (share, length, training.padded_length(length))
             for length, share in _length_shares(training.min_length, training.max_length)
         ]
     return _TRAINING * sum(
@@ -74,11 +74,6 @@ def seed_step_flop(run: RunConfig) -> float:
     """Operations of one step of one seed, its share of the tests included."""
     tests = -(-run.training.max_steps // run.evaluation.every)
     return training_flop(run) + evaluation_flop(run) * tests / run.training.max_steps
-
-
-def padded_length(bins: tuple[int, ...], length: int) -> int:
-    """The smallest bin that holds a length; the length itself beyond the last."""
-    return next((size for size in bins if size >= length), length)
 
 
 def _length_shares(low: int, high: int) -> list[tuple[int, float]]:

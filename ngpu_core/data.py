@@ -29,11 +29,6 @@ def stack(batches: list[Batch]) -> Batch:
     )
 
 
-def padded_length(config: RunConfig, length: int) -> int:
-    """The smallest bin that holds a length; the length itself beyond the last."""
-    return next((size for size in config.training.bins if size >= length), length)
-
-
 def bin_length(chosen: Task, size: int) -> int:
     """The longest length of a task that a bin holds.
 

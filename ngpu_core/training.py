@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ngpu_core.config import RunConfig
 from ngpu_core.curriculum import Curriculum, EpochStatistics, draw_length
-from ngpu_core.data import TrainingData, padded_length
+from ngpu_core.data import TrainingData
 from ngpu_core.evaluation import carry_threshold, evaluate_seed, to_bin, wrong_counts
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded, TrainingEpoch
 from ngpu_core.models.families import network
@@ -207,7 +207,7 @@ class PackTrainer:
         generator = stream(seed, "length", self.step)
         length = draw_length(self.config, progress.curriculum.length, generator)
         batch = progress.data.curriculum_batch(self.step, length)
-        return [(batch, padded_length(self.config, length))]
+        return [(batch, training.padded_length(length))]
 
     def _differentiate(
         self, pack: SeedPack, bins: list[Bin]

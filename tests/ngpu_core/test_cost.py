@@ -6,7 +6,6 @@ from ngpu_core.config import EvaluationConfig, ModelConfig, RunConfig, TrainingC
 from ngpu_core.cost import (
     evaluation_flop,
     forward_flop,
-    padded_length,
     seed_step_flop,
     time_steps,
     training_flop,
@@ -87,7 +86,8 @@ def test_tests_add_their_share_to_every_step() -> None:
 
 
 def test_a_length_is_padded_to_the_smallest_bin_that_holds_it() -> None:
-    assert [padded_length((8, 12), length) for length in (5, 8, 9, 13)] == [8, 8, 12, 13]
+    training = TrainingConfig(schedule="all_bins", bins=(8, 12))
+    assert [training.padded_length(length) for length in (5, 8, 9, 13)] == [8, 8, 12, 13]
 
 
 def test_time_steps_are_those_of_the_longest_bin_or_of_the_mean_length():
