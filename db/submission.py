@@ -319,7 +319,8 @@ def retry(conn: Connection, sweep_id: str, *, include_cancelled: bool = False) -
     sweep = lock_sweep(conn, sweep_id)
     if sweep.state == SweepState.CANCELLED and not include_cancelled:
         ended = (SweepState.FINISHED, SweepState.FAILED)
-        raise WrongState(sweep_id, sweep.state, "be retried", (*OPEN_SWEEPS, *ended))
+        verb = "be retried without its cancelled seed runs"
+        raise WrongState(sweep_id, sweep.state, verb, (*OPEN_SWEEPS, *ended))
     again = [SeedState.FAILED, *([SeedState.CANCELLED] if include_cancelled else [])]
     seeds = _retry_seeds(conn, sweep_id, again)
     if seeds:

@@ -85,7 +85,8 @@ def _explain_refusal(error: Exception) -> None:
     from service.client import ServiceRefused
 
     assert isinstance(error, ServiceRefused)
-    message(f"refused ({error.status}): {error if not error.problems else 'the spec is not right'}")
+    in_short = "the spec is not right" if error.about_spec else "the request is not right"
+    message(f"refused ({error.status}): {in_short if error.problems else error}")
     for one in error.problems:
         hint = f" (did you mean {one['nearest']}?)" if one.get("nearest") else ""
         message(f"  {one['path'] or 'the document'}: {one['message']}{hint}")

@@ -44,6 +44,11 @@ class ServiceRefused(Exception):
         super().__init__(str(problem.get("detail") or problem.get("title") or f"HTTP {status}"))
 
     @property
+    def about_spec(self) -> bool:
+        """Whether a spec was read, and is wrong."""
+        return self.problem.get("type") == "urn:ngpu:spec-error"
+
+    @property
     def problems(self) -> list[Json]:
         """What is wrong, one by one: path, message, nearest."""
         return list(self.problem.get("problems", []))
@@ -112,9 +117,10 @@ class Client:
         """End a sweep now."""
         return self._json("POST", f"/sweeps/{sweep_id}/cancel")
 
-    def retry(self, sweep_id: str) -> Json:
-        """Queue the seed runs without a result again."""
-        return self._json("POST", f"/sweeps/{sweep_id}/retry")
+    def retry(self, sweep_id: str, *, cancelled: bool = False) -> Json:
+        """Queue the failed seed runs again, and the cancelled ones on request."""
+        query = "?cancelled=true" if cancelled else ""
+        return self._json("POST", f"/sweeps/{sweep_id}/retry{query}")
 
     def extend(self, sweep_id: str, count: int) -> Json:
         """Add seeds to every configuration of a sweep."""

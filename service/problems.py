@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -148,16 +149,24 @@ def _wrong_values(error: Exception) -> list[WrongValue]:
             for one in error.problems
         ]
     if isinstance(error, RequestValidationError):
-        return [
-            WrongValue(path=".".join(map(str, one["loc"])), message=one["msg"])
-            for one in error.errors()
-        ]
+        missing = [one["loc"][-1] for one in error.errors() if one["type"] == "missing"]
+        return [_wrong_value(one, list(map(str, missing))) for one in error.errors()]
     if isinstance(error, refusals.UnknownParameter):
         path = f"query.{error.name}"
         return [WrongValue(path=path, message=str(error), nearest=error.nearest)]
     if isinstance(error, UnknownTask):
         return [WrongValue(path="path.name", message=str(error), nearest=error.nearest)]
     return []
+
+
+def _wrong_value(one: Mapping[str, Any], missing: list[str]) -> WrongValue:
+    """One complaint of pydantic; a key too many is compared with the keys that are missing."""
+    path = ".".join(map(str, one["loc"]))
+    if one["type"] != "extra_forbidden":
+        return WrongValue(path=path, message=one["msg"])
+    key = str(one["loc"][-1])
+    nearest = next(iter(get_close_matches(key, missing, n=1)), None)
+    return WrongValue(path=path, message=f"there is no key {key!r}", nearest=nearest)
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -77,8 +77,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: its repr, cut short."""
+    """A value as a message shows it, in the document's words and cut short."""
     text = repr(value)
+    text = {"None": "empty", "True": "true", "False": "false"}.get(text, text)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

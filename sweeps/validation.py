@@ -188,7 +188,10 @@ class _Reading:
             )
             self.problems.add("grid", message)
         if runs > MAX_SEED_RUNS:
-            message = f"{grid.size:,} configurations × {seeds.count:,} seeds" if seeds else factors
+            plural = "" if grid.size == 1 else "s"
+            message = (
+                f"{grid.size:,} configuration{plural} × {seeds.count:,} seeds" if seeds else ""
+            )
             message = f"asks for {runs:,} seed runs ({message}): at most {MAX_SEED_RUNS:,}"
             self.problems.add("seeds.count", message)
         return grid.size <= MAX_CONFIGURATIONS and runs <= MAX_SEED_RUNS
@@ -197,6 +200,8 @@ class _Reading:
 
     def _runs(self, grid: Grid) -> list[RunConfig]:
         """The run of every configuration, each held against its tasks."""
+        if "model.family" in self.doubtful:  # its defaults are another family's
+            self.doubtful.update(key_table())
         runs = []
         impossible: set[str] = set()
         for point in grid.points():

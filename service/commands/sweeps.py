@@ -30,10 +30,15 @@ def submit(
         sweep = client.submit(spec.read(), new=new)
         made = "submitted" if sweep["created"] else "was submitted before: this is"
         message(f"{made} sweep {sweep['id']} · {client.server_url}/sweeps/{sweep['id']}")
+        if sweep["state"] == "cancelled":
+            message(
+                f"it was cancelled: `ngpu sweep retry {sweep['id']} --cancelled` takes it up, "
+                "`--new` trains it afresh"
+            )
         if watch:
             _follow(context, sweep["id"], output)
         else:
-            print_object(_listed(sweep) if output is Output.TABLE else sweep, output)
+            _changed(sweep, output)
 
 
 @app.command()
@@ -54,7 +59,7 @@ def list_(
     """List the sweeps, the newest first."""
     with client_of(context) as client:
         sweeps = list(client.sweeps(state=state))
-    if output is Output.TABLE:
+    if output is not Output.JSON:
         sweeps = [_listed(sweep) for sweep in sweeps]
     print_rows(sweeps, output, columns=LIST_COLUMNS)
 
@@ -91,11 +96,14 @@ def cancel(
 
 @app.command()
 def retry(
-    context: typer.Context, sweep_id: SweepArgument, output: OutputOption = Output.TABLE
+    context: typer.Context,
+    sweep_id: SweepArgument,
+    cancelled: Annotated[bool, typer.Option(help="Cancelled seed runs too.")] = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Queue the seed runs without a result again."""
+    """Queue the failed seed runs again; --cancelled takes up a cancelled sweep."""
     with client_of(context) as client:
-        sweep = client.retry(sweep_id)
+        sweep = client.retry(sweep_id, cancelled=cancelled)
     message(f"{sweep['queued']} seed runs queued again")
     _changed(sweep, output)
 
@@ -121,7 +129,7 @@ def _listed(sweep: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(sweep: dict[str, Any], output: Output) -> None:
-    print_object(_listed(sweep) if output is Output.TABLE else sweep, output)
+    print_object(sweep if output is Output.JSON else _listed(sweep), output)
 
 
 def _follow(context: typer.Context, sweep_id: str, output: Output) -> None:
