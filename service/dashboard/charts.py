@@ -57,13 +57,22 @@ def learning_chart(
     return _finished(alt.layer(*layers))
 
 
-def seed_chart(rows: Sequence[Row], *, below: float | None, last_step: int) -> Spec:
-    """One seed's sequence error against step: a line a test length, training dashed.
+def seed_chart(
+    rows: Sequence[Row],
+    *,
+    below: float | None,
+    last_step: int,
+    column: str = "sequence_error",
+    error: str = "sequence error",
+) -> Spec:
+    """One seed's error against step: a line a test length, training dashed.
 
     Args:
         rows: Rows of `learning_curves` for one seed and one task.
         below: The success rule's bound, drawn as a line; None draws none.
         last_step: Right end of the axis, the steps planned or done.
+        column: The error the success rule reads, so that the bound is a bound of what is drawn.
+        error: What it counts, in words.
     """
     step = alt.X(
         "step:Q",
@@ -71,16 +80,16 @@ def seed_chart(rows: Sequence[Row], *, below: float | None, last_step: int) -> S
         scale=alt.Scale(domain=[0, max(1, last_step)], nice=False),
         axis=_STEP_AXIS,
     )
-    share = alt.Y("error:Q", title="sequence error", scale=_SHARE, axis=_SHARE_AXIS)
+    share = alt.Y("error:Q", title=error, scale=_SHARE, axis=_SHARE_AXIS)
     values = [
         {
             "step": row["step"],
-            "error": row["sequence_error"],
+            "error": row[column],
             "kind": row["kind"],
             "length": str(row["length"]),
         }
         for row in rows
-        if row["sequence_error"] is not None
+        if row[column] is not None
     ]
     tests = [value for value in values if value["kind"] == "test"]
     lengths = sorted({value["length"] for value in tests}, key=int)

@@ -11,13 +11,14 @@ from ngpu_core.statistics import fraction_interval
 from service.dashboard import charts
 from service.dashboard.provenance import configuration_keys, longest_trained
 from service.formats import duration
+from service.sentences import metric
 
 Row = Mapping[str, Any]
 Context = dict[str, Any]
 
 
 def curves_part(conn: Connection, seed: Row, sweep: Row) -> Context:
-    """Error against step, a chart a task."""
+    """The error of the sweep's success rule against step, a chart a task."""
     by_task: dict[str, list[Row]] = defaultdict(list)
     for row in queries.seed_curves(conn, seed["seed_run_id"]):
         by_task[row["task"]].append(row)
@@ -26,8 +27,14 @@ def curves_part(conn: Connection, seed: Row, sweep: Row) -> Context:
 
 
 def _curve(task: str, rows: list[Row], seed: Row, sweep: Row) -> Context:
-    spec = charts.seed_chart(rows, below=sweep["success_below"], last_step=seed["max_steps"])
-    label = f"sequence error of seed {seed['seed']} on {task} against step"
+    spec = charts.seed_chart(
+        rows,
+        below=sweep["success_below"],
+        last_step=seed["max_steps"],
+        column=sweep["success_metric"],
+        error=metric(sweep),
+    )
+    label = f"{metric(sweep)} of seed {seed['seed']} on {task} against step"
     return {"task": task, "spec": spec, "label": label}
 
 

@@ -90,7 +90,7 @@ BANDS = [
     {"step": step, "median": 0.5, "low": 0.25, "high": 0.75, "seeds": 8} for step in (200, 400)
 ]
 CURVE = [
-    {"step": 200, "kind": kind, "length": length, "sequence_error": 0.5}
+    {"step": 200, "kind": kind, "length": length, "sequence_error": 0.5, "symbol_error": 0.25}
     for kind in ("training", "test")
     for length in (41, 201)
 ]
@@ -108,6 +108,7 @@ CARRIES = [{"carry_length": k, "trials": 8, "wrong": k} for k in range(1, 9)]
         charts.learning_chart(BANDS, BANDS, below=0.01, last_step=400),
         charts.learning_chart([], BANDS, below=None, last_step=400),
         charts.seed_chart(CURVE, below=0.01, last_step=400),
+        charts.seed_chart(CURVE, below=0.01, last_step=400, column="symbol_error"),
         charts.lengths_chart(LENGTHS, trained_to=41),
         charts.survival_chart(SURVIVAL, limit=9),
         charts.carries_chart(CARRIES, threshold=4),

@@ -64,10 +64,13 @@ class Links(HTMLParser):
 @pytest.fixture
 def sweep_id(web: TestClient) -> str:
     """A sweep whose every text is hostile; nothing has run yet."""
-    text = SPEC.replace("NAME", f'"{HOSTILE}"')
+    return submitted(web, SPEC.replace("NAME", f'"{HOSTILE}"'))
+
+
+def submitted(web: TestClient, text: str) -> str:
     made = web.post("/api/v1/sweeps", content=text, headers={"Content-Type": "application/yaml"})
     assert made.status_code == 201, made.text
-    return made.json()["id"]
+    return str(made.json()["id"])
 
 
 @pytest.fixture
@@ -200,6 +203,24 @@ def test_seed_pages_say_what_became_of_the_seed_and_what_differs(
     assert "excluded from the fraction" in failed
     assert "training.max_steps 20 20000" in right
     assert "2 m 11 s" in right
+
+
+def test_a_seed_is_drawn_in_the_error_its_success_rule_reads(
+    web: TestClient, engine: Engine
+) -> None:
+    text = SPEC.replace("NAME", "symbols").replace("below: 0.5", "below: 0.5, metric: symbol_error")
+    sweep_id = submitted(web, text)
+    with writing(engine) as conn:
+        start_sweep(conn, sweep_id)
+    end_next(engine, sweep_id, "finished", wrong=4)
+    html = page(web, "/seeds/1")
+    drawn = html.split("Error while training")[1].split("Error by length")[0]
+
+    assert '"title": "symbol error"' in drawn
+    assert '"error": 0.03125' in drawn
+    assert "symbol error of seed 0 on dup against step" in drawn
+    assert "Share of wrong symbols" in drawn
+    assert "sequence error" not in drawn
 
 
 def test_what_is_not_there_is_a_page_for_people_and_a_problem_for_programs(
