@@ -100,7 +100,7 @@ def _provenance(seed: Row) -> list[tuple[str, Any]]:
         ("time", duration(seed["wall_seconds"])),
         ("pack", seed["pack_id"]),
         ("configuration digest", seed["configuration_digest"]),
-        ("spec digest", seed["sweep_digest"]),
+        ("spec digest, as submitted", seed["sweep_digest"]),
         ("checkpoint step", seed["checkpoint_step"]),
         ("checkpoint sha256", seed["checkpoint_sha256"]),
         ("checkpoint file", seed["checkpoint_path"]),

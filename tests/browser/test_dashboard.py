@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 import service
 from db.engine import open_engine, writing
-from db.submission import submit
+from db.submission import cancel, submit
 from db.transitions import finish_sweep, start_sweep
 from service.submission import new_sweep
 from sweeps.local_runner import run_locally
@@ -162,6 +162,19 @@ def test_a_sweep_is_cancelled_only_after_asking(page: Page, engine: Engine) -> N
 
     expect(page.locator("#progress .chip")).to_have_text("cancelled")
     expect(page.locator("#progress-text")).to_contain_text("8 cancelled of 8 seed runs")
+
+
+def test_a_cancelled_sweep_is_taken_up_again(page: Page, engine: Engine) -> None:
+    sweep_id = submitted(engine)
+    with writing(engine) as conn:
+        cancel(conn, sweep_id)
+    page.goto(f"/sweeps/{sweep_id}")
+    expect(page.get_by_role("button", name="Extend…")).to_have_count(0)
+    page.get_by_role("button", name="Retry cancelled…").click()
+    page.get_by_role("button", name="Retry cancelled", exact=True).click()
+
+    expect(page.locator("#progress .chip")).to_have_text("queued")
+    expect(page.locator("#progress-text")).to_contain_text("8 waiting of 8 seed runs")
 
 
 def test_seeds_are_added_on_the_page(page: Page, engine: Engine) -> None:

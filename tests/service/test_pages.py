@@ -223,6 +223,18 @@ def test_a_seed_is_drawn_in_the_error_its_success_rule_reads(
     assert "sequence error" not in drawn
 
 
+def test_a_cancelled_sweep_offers_what_the_api_permits(web: TestClient, sweep_id: str) -> None:
+    open_now = page(web, f"/sweeps/{sweep_id}")
+    assert web.post(f"/api/v1/sweeps/{sweep_id}/cancel").status_code == 200
+    cancelled = page(web, f"/sweeps/{sweep_id}")
+
+    assert "Extend…" in open_now and 'id="open-retry' not in open_now
+    assert 'id="open-retry-cancelled"' in cancelled
+    assert 'id="open-extend"' not in cancelled and 'id="open-cancel"' not in cancelled
+    (action,) = re.findall(r'action="([^"]*\?cancelled=true)"', cancelled)
+    assert web.post(action).json()["queued"] == 12
+
+
 def test_what_is_not_there_is_a_page_for_people_and_a_problem_for_programs(
     web: TestClient,
 ) -> None:
