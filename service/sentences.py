@@ -1,6 +1,7 @@
 """The sentences the page says about a sweep and its seeds. Pure; rows in, plain text out."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.formats import DASH, THIN, error, number
@@ -44,6 +45,41 @@ def carry(seed: Row) -> str:
     if seed["carry_threshold"] is None:
         return f"> {seed['carry_limit']}"
     return number(seed["carry_threshold"])
+
+
+def digits(count: int) -> str:
+    """A length in digits: ``1 digit``, ``36 digits``."""
+    return f"{number(count)} digit{'' if count == 1 else 's'}"
+
+
+def carries_tested(thresholds: Sequence[Row], fraction: Row) -> str:
+    """How many of a configuration's counted seeds a carry chart shows, and where the others are.
+
+    Args:
+        thresholds: The rows of `carry_thresholds` of one configuration and task.
+        fraction: The configuration's row of `success_fractions`.
+    """
+    states = Counter(row["state"] for row in thresholds)
+    tested = states["finished"] + states["diverged"]
+    said = f"{tested} of {fraction['counted']} counted seeds tested"
+    if lost := fraction["diverged"] - states["diverged"]:
+        said += f"; {lost} diverged before the test"
+    if waiting := fraction["running"] + fraction["pending"]:
+        said += f"; {waiting} have not ended"
+    return f"{said}."
+
+
+def no_carries(seed: Row) -> str:
+    """Why a seed has no error by carry length."""
+    limit = seed["run"]["evaluation"]["carry_limit"]
+    if not limit:
+        return "No carries were tested on this seed: its spec sets no longest carry to try."
+    return {
+        "diverged": "It diverged before it was tested with carries.",
+        "failed": "It failed before it was tested with carries.",
+        "cancelled": "It was cancelled before it was tested with carries.",
+        "finished": "It was not tested with carries: none of its test tasks adds.",
+    }.get(seed["state"], f"Carries of up to {digits(limit)} are tested when it has finished.")
 
 
 def verdict(seed: Row, sweep: Row) -> str:

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from service import formats
 from service.dashboard.success_table import too_few
 from service.outcomes import outcome, outcome_words
-from service.sentences import carry, measured, verdict, why
+from service.sentences import carry, digits, measured, no_carries, verdict, why
 
 HERE = Path(__file__).parent.parent
 STATIC = HERE / "static"
@@ -78,7 +78,7 @@ def _templates() -> Jinja2Templates:
     )
     named = (formats.percent, formats.interval, formats.number, formats.error, formats.duration)
     more = (formats.about, formats.moment, formats.clock, formats.plain, formats.rate)
-    words = (carry, measured, verdict, why)
+    words = (carry, digits, measured, no_carries, verdict, why)
     ours = (bar_parts, ended, outcome_counts, outcome, outcome_words, too_few, *words)
     for function in (*named, *more, *ours):
         environment.filters[function.__name__] = function

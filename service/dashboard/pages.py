@@ -3,13 +3,13 @@
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from db import queries
-from db.states import OPEN_SWEEPS, EventKind
+from db.states import OPEN_SEEDS, OPEN_SWEEPS, EventKind
 from service.dashboard import seed_parts, sweep_parts
 from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
@@ -23,15 +23,6 @@ EVENT_KINDS = (*EventKind, "progress", "end")
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
-def chosen_configuration(configuration: Annotated[str, Query(max_length=20)] = "") -> int | None:
-    """The configuration a page is narrowed to; the filter's "all" sends an empty text."""
-    return int(configuration) if configuration.isdecimal() else None
-
-
-Chosen = Annotated[int | None, Depends(chosen_configuration)]
-Cursor = Annotated[str | None, Query(max_length=1000)]
-
-
 def get_sweep(conn: ConnectionDep, sweep_id: str) -> dict[str, Any]:
     """The sweep a page is about."""
     return queries.sweep(conn, sweep_id)
@@ -39,6 +30,29 @@ def get_sweep(conn: ConnectionDep, sweep_id: str) -> dict[str, Any]:
 
 Part = Literal["progress", "success", "curves", "carries", "failures", "seeds"]
 SweepDep = Annotated[dict[str, Any], Depends(get_sweep)]
+
+
+def chosen_configuration(
+    conn: ConnectionDep,
+    sweep: SweepDep,
+    configuration: Annotated[str, Query(max_length=20)] = "",
+) -> int | None:
+    """The configuration a page is narrowed to; the filter's "all" sends an empty text.
+
+    Raises:
+        HTTPException: The sweep has no such configuration: a page of nothing would look like one
+            of a configuration without seeds.
+    """
+    if not configuration:
+        return None
+    for row in queries.configurations(conn, sweep["id"]):
+        if str(row["id"]) == configuration:
+            return int(configuration)
+    raise HTTPException(404, f"sweep {sweep['name']} has no configuration {configuration}")
+
+
+Chosen = Annotated[int | None, Depends(chosen_configuration)]
+Cursor = Annotated[str | None, Query(max_length=1000)]
 
 
 @router.get("/")
@@ -68,7 +82,7 @@ def sweep_page(
 ) -> Response:
     """One sweep: progress, fractions, curves, carries, failures, seeds."""
     context = (
-        {"sweep": sweep, "event_kinds": EVENT_KINDS}
+        {"sweep": sweep, "active": sweep_parts.is_active(sweep), "event_kinds": EVENT_KINDS}
         | sweep_parts.progress_part(conn, sweep)
         | sweep_parts.success_part(conn, sweep)
         | sweep_parts.curves_part(conn, sweep, chosen)
@@ -92,7 +106,8 @@ def sweep_part(
         "failures": lambda: sweep_parts.failures_part(conn, sweep),
         "seeds": lambda: sweep_parts.seeds_part(conn, sweep, chosen, None),
     }[part]()
-    return render(request, f"sweep/_{part}.html", {"sweep": sweep} | found)
+    context = {"sweep": sweep, "active": sweep_parts.is_active(sweep)} | found
+    return render(request, f"sweep/_{part}.html", context)
 
 
 @router.get("/seeds/{seed_run_id}")
@@ -101,7 +116,7 @@ def seed_page(request: Request, conn: ConnectionDep, seed_run_id: int) -> Respon
     seed = queries.seed(conn, seed_run_id)
     sweep = queries.sweep(conn, seed["sweep_id"])
     context = (
-        {"seed": seed, "sweep": sweep}
+        {"seed": seed, "sweep": sweep, "open": seed["state"] in OPEN_SEEDS}
         | seed_parts.curves_part(conn, seed, sweep)
         | seed_parts.lengths_part(conn, seed)
         | seed_parts.carries_part(conn, seed)

@@ -16,7 +16,7 @@ from ngpu_core.statistics import fraction_interval, survival_curve
 from service.dashboard import charts
 from service.dashboard.success_table import success_table, totals
 from service.outcomes import OUTCOMES, outcome
-from service.sentences import metric, rule
+from service.sentences import carries_tested, metric, rule
 
 Row = Mapping[str, Any]
 Context = dict[str, Any]
@@ -33,7 +33,12 @@ def progress_part(conn: Connection, sweep: Row) -> Context:
     """Counts by state, rate and time left."""
     progress = queries.progress(conn, sweep["id"])
     ended = sum(progress[state] for state in ("finished", "diverged", "failed", "cancelled"))
-    return {"progress": progress, "ended": ended, "active": sweep["state"] in OPEN_SWEEPS}
+    return {"progress": progress, "ended": ended}
+
+
+def is_active(sweep: Row) -> bool:
+    """Whether more of the sweep may still come: what an empty part may promise."""
+    return sweep["state"] in OPEN_SWEEPS
 
 
 def success_part(conn: Connection, sweep: Row) -> Context:
@@ -119,22 +124,38 @@ def _summary(test: Sequence[Row]) -> str:
 
 def carries_part(conn: Connection, sweep: Row, chosen: int | None) -> Context:
     """Share of seeds still right at each carry length, a chart a configuration."""
-    rows = queries.thresholds(conn, sweep["id"])
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
+    carrying = _carrying(conn, sweep)
+    fractions = queries.success(conn, sweep["id"]) if carrying else []
+    counts = {row["configuration_id"]: row for row in fractions}
+    wanted = [counts[one] for one in carrying if chosen in (None, one)]
+    groups: dict[tuple[int, str], list[Row]] = defaultdict(list)
+    for row in queries.thresholds(conn, sweep["id"]):
         if chosen in (None, row["configuration_id"]):
-            groups[(row["configuration"], row["task"])].append(row)
+            groups[(row["configuration_id"], row["task"])].append(row)
     tasks = {task for _, task in groups}
     survivals = [
-        _survival(_name(name, task, tasks), thresholds)
-        for (name, task), thresholds in list(groups.items())[:MOST_CHARTS]
+        _survival(_name(counts[one]["configuration"], task, tasks), thresholds)
+        | {"tested": carries_tested(thresholds, counts[one])}
+        for (one, task), thresholds in list(groups.items())[:MOST_CHARTS]
     ]
-    return {"survivals": survivals, "tests_carries": _tests_carries(conn, sweep)}
+    drawn = {one for one, _ in groups}
+    return {
+        "survivals": survivals,
+        "hidden_carries": len(groups) - len(survivals),
+        # A configuration of which every seed diverged has no chart, and must not vanish with it.
+        "untested": [
+            {"configuration": row["configuration"], "tested": carries_tested([], row)}
+            for row in wanted
+            if row["configuration_id"] not in drawn and row["counted"]
+        ],
+        "tests_carries": bool(carrying),
+    }
 
 
-def _tests_carries(conn: Connection, sweep: Row) -> bool:
+def _carrying(conn: Connection, sweep: Row) -> list[int]:
+    """The configurations whose seeds are tested with carries."""
     rows = queries.configurations(conn, sweep["id"])
-    return any(row["run"]["evaluation"]["carry_limit"] for row in rows)
+    return [row["id"] for row in rows if row["run"]["evaluation"]["carry_limit"]]
 
 
 def _survival(name: str, rows: Sequence[Row]) -> Context:
@@ -176,6 +197,7 @@ def failures_part(conn: Connection, sweep: Row) -> Context:
     ended = queries.seeds(conn, sweep["id"], state="finished", limit=FINISHED_READ)
     return {
         "failures": [row for row in faults.items if row["state"] != "cancelled"],
+        "progress": queries.progress(conn, sweep["id"]),
         "more_failures": faults.next_cursor is not None,
         "without": _by_configuration(row for row in ended.items if not row["succeeded"]),
         "more_without": ended.next_cursor is not None,

@@ -13,6 +13,7 @@ from service.dashboard import charts
 from service.dashboard.provenance import configuration_keys
 from service.dashboard.success_table import success_table, too_few, totals
 from service.outcomes import OUTCOMES, outcome
+from service.sentences import carries_tested, digits
 
 AXES = st.lists(st.integers(1, 4), min_size=0, max_size=4)
 
@@ -134,6 +135,25 @@ def test_a_configuration_of_defaults_differs_in_nothing(family: str) -> None:
     assert [key.name for key in configuration_keys(run) if key.changed] == []
     run["training"]["dropout"] = 0.5
     assert [key.name for key in configuration_keys(run) if key.changed] == ["training.dropout"]
+
+
+@pytest.mark.parametrize(
+    ("states", "text"),
+    [
+        (["finished"] * 3, "3 of 4 counted seeds tested; 1 diverged before the test."),
+        (["finished"] * 2 + ["diverged"], "3 of 4 counted seeds tested."),
+    ],
+)
+def test_counted_seeds_that_a_carry_chart_leaves_out_are_stated(
+    states: list[str], text: str
+) -> None:
+    fraction = {"counted": 4, "diverged": 1, "running": 0, "pending": 0}
+
+    assert carries_tested([{"state": state} for state in states], fraction) == text
+
+
+def test_a_length_of_one_digit_is_singular() -> None:
+    assert [digits(count) for count in (1, 36)] == ["1 digit", "36 digits"]
 
 
 def test_every_outcome_has_a_sentence() -> None:

@@ -228,11 +228,57 @@ def test_a_cancelled_sweep_offers_what_the_api_permits(web: TestClient, sweep_id
     assert web.post(f"/api/v1/sweeps/{sweep_id}/cancel").status_code == 200
     cancelled = page(web, f"/sweeps/{sweep_id}")
 
-    assert "Extend…" in open_now and 'id="open-retry' not in open_now
+    assert "Extend…" in open_now
+    assert 'id="open-retry' not in open_now
     assert 'id="open-retry-cancelled"' in cancelled
-    assert 'id="open-extend"' not in cancelled and 'id="open-cancel"' not in cancelled
+    assert 'id="open-extend"' not in cancelled
+    assert 'id="open-cancel"' not in cancelled
     (action,) = re.findall(r'action="([^"]*\?cancelled=true)"', cancelled)
     assert web.post(action).json()["queued"] == 12
+
+
+def test_an_ended_sweep_promises_nothing(web: TestClient, sweep_id: str) -> None:
+    web.post(f"/api/v1/sweeps/{sweep_id}/cancel")
+    text = plain(page(web, f"/sweeps/{sweep_id}"))
+    seed = plain(page(web, "/seeds/1"))
+
+    assert "No seed was measured before the sweep ended" in text
+    assert "None: no seed failed or diverged, and none finished" in text
+    assert "yet" not in text
+    assert "It ended before it was tested" in seed
+
+
+def test_seeds_that_diverged_before_their_carries_were_tested_are_stated(
+    web: TestClient, engine: Engine
+) -> None:
+    text = (
+        SPEC.replace("NAME", "carries")
+        .replace("[dup]", "[badd]")
+        .replace("sequences: 4}", "sequences: 4, carry_limit: 5}")
+    )
+    sweep_id = submitted(web, text)
+    with writing(engine) as conn:
+        start_sweep(conn, sweep_id)
+    end_next(engine, sweep_id, "diverged", wrong=4)
+    sweep, diverged, waiting = (
+        plain(page(web, path)) for path in (f"/sweeps/{sweep_id}", "/seeds/1", "/seeds/2")
+    )
+
+    assert "0 of 1 counted seeds tested; 1 diverged before the test; 3 have not ended." in sweep
+    assert "It diverged before it was tested with carries." in diverged
+    assert "evaluation.carry_limit does" not in diverged
+    assert "Carries of up to 5 digits are tested when it has finished." in waiting
+
+
+@pytest.mark.parametrize("configuration", ["999", "x", "9" * 20])
+def test_a_configuration_the_sweep_has_not_is_no_page(
+    web: TestClient, sweep_id: str, configuration: str
+) -> None:
+    answer = web.get(f"/sweeps/{sweep_id}?configuration={configuration}", headers=HTML)
+
+    assert answer.status_code == 404
+    assert f"has no configuration {configuration}" in answer.text
+    assert HOSTILE not in answer.text
 
 
 def test_what_is_not_there_is_a_page_for_people_and_a_problem_for_programs(
