@@ -44,9 +44,31 @@ BAR = (
 )
 
 
-def bar_parts(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-    """Counts by state as (colour, count, words), in the order they are drawn."""
-    return [(fill, counts[column] or 0, words) for fill, column, words in BAR]
+def bar_parts(
+    counts: Mapping[str, Any], max_steps: float | None = None
+) -> list[tuple[str, int, str, float]]:
+    """Counts by state as (colour, count, words, seed runs' worth of colour), as they are drawn.
+
+    Args:
+        counts: A row of `progress`.
+        max_steps: Of a seed run, the mean over the configurations: the running ones are filled by
+            the steps they have taken. None fills them like the others.
+    """
+    parts = [(fill, counts[column] or 0, words) for fill, column, words in BAR]
+    return [
+        (fill, count, words, count * _filled(counts, max_steps) if fill == "running" else count)
+        for fill, count, words in parts
+    ]
+
+
+def _filled(counts: Mapping[str, Any], max_steps: float | None) -> float:
+    """The share of the running seed runs' steps that is done, in [0, 1]."""
+    whole = counts["running"] * (max_steps or 0)
+    if not whole:
+        return 1.0
+    # What has ended has no steps left, and what waits has all of its own.
+    left = counts["steps_total"] - counts["steps_done"] - counts["pending"] * (max_steps or 0)
+    return float(min(1.0, max(0.0, 1 - left / whole)))
 
 
 def ended(counts: Mapping[str, Any]) -> int:

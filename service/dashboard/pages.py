@@ -72,6 +72,11 @@ def _sweep_list(conn: ConnectionDep, cursor: str | None) -> dict[str, Any]:
     return {
         "sweeps": page.items,
         "next_cursor": page.next_cursor,
+        "max_steps": {
+            sweep["id"]: sweep_parts.mean_max_steps(conn, sweep)
+            for sweep in page.items
+            if sweep["running"]
+        },
         "any_active": any(sweep["state"] in OPEN_SWEEPS for sweep in page.items),
     }
 

@@ -5,6 +5,7 @@ The whole page and its live refresh call the same functions, so both show the sa
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from sqlalchemy import Connection
@@ -33,7 +34,13 @@ def progress_part(conn: Connection, sweep: Row) -> Context:
     """Counts by state, rate and time left."""
     progress = queries.progress(conn, sweep["id"])
     ended = sum(progress[state] for state in ("finished", "diverged", "failed", "cancelled"))
-    return {"progress": progress, "ended": ended}
+    steps = mean_max_steps(conn, sweep) if progress["running"] else None
+    return {"progress": progress, "ended": ended, "max_steps": steps}
+
+
+def mean_max_steps(conn: Connection, sweep: Row) -> float:
+    """A seed run's steps at most, over the configurations: each has as many seeds."""
+    return fmean(row["max_steps"] for row in queries.configurations(conn, sweep["id"]))
 
 
 def is_active(sweep: Row) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
 from service import formats
 from service.dashboard import charts
+from service.dashboard.html import bar_parts
 from service.dashboard.provenance import configuration_keys
 from service.dashboard.success_table import success_table, too_few, totals
 from service.outcomes import OUTCOMES, outcome
@@ -154,6 +155,21 @@ def test_counted_seeds_that_a_carry_chart_leaves_out_are_stated(
 
 def test_a_length_of_one_digit_is_singular() -> None:
     assert [digits(count) for count in (1, 36)] == ["1 digit", "36 digits"]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "filled"),
+    # Four ended after 10 steps each; of four running and two waiting, 0, half or all is done.
+    [(40, 280, 0.0), (120, 280, 2.0), (200, 280, 4.0)],
+)
+def test_the_bar_fills_running_seeds_by_their_steps(done: int, total: int, filled: float) -> None:
+    counts = {"finished": 3, "diverged": 1, "failed": 0, "cancelled": 0, "running": 4,
+              "pending": 2, "steps_done": done, "steps_total": total}  # fmt: skip
+    parts = {fill: (count, drawn) for fill, count, _, drawn in bar_parts(counts, 40)}
+
+    assert parts["running"] == (4, filled)
+    assert parts["finished"] == (3, 3)
+    assert parts["pending"] == (2, 2)
 
 
 def test_every_outcome_has_a_sentence() -> None:

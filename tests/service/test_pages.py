@@ -254,6 +254,8 @@ def test_seeds_that_diverged_before_their_carries_were_tested_are_stated(
     text = (
         SPEC.replace("NAME", "carries")
         .replace("[dup]", "[badd]")
+        .replace("[8]", "[9]")
+        .replace("16", "17")
         .replace("sequences: 4}", "sequences: 4, carry_limit: 5}")
     )
     sweep_id = submitted(web, text)
