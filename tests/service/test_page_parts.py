@@ -174,7 +174,7 @@ def test_the_bar_fills_running_seeds_by_their_steps(done: int, total: int, fille
 
 def test_every_outcome_has_a_sentence() -> None:
     states = ("pending", "running", "diverged", "failed", "cancelled")
-    seeds = [{"state": state, "succeeded": None} for state in states]
+    seeds: list[dict[str, Any]] = [{"state": state, "succeeded": None} for state in states]
     seeds += [{"state": "finished", "succeeded": value} for value in (True, False)]
 
     assert {outcome(seed) for seed in seeds} == set(OUTCOMES)
