@@ -161,7 +161,11 @@ def test_a_trial_killed_at_any_writes_and_resumed_leaves_the_rows_of_an_undistur
         fired = [bench.trial_killed_at(call, committed) for call, committed in kills]
         bench.finish()
         assert results(bench.engine, bench.sweep) == undisturbed(run, ((0, 1), (2,)))
-        assert bench.files() == checkpoint_paths(bench.engine, bench.sweep)
+        pointed = set(checkpoint_paths(bench.engine, bench.sweep))
+        assert pointed <= set(bench.files())
+        # A kill between a seed's last commit and its tidying leaves the one file it replaced.
+        after_commit = sum(committed for _, committed in kills)
+        assert len(bench.files()) - len(pointed) <= after_commit
         assert fired[0]
         bench.engine.dispose()
 
