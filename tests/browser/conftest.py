@@ -30,7 +30,7 @@ def backend() -> str:
     return "sqlite"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must end before other tests run theirs
 def browser() -> Iterator[Browser]:
     """One Chromium with a fresh profile for all tests."""
     if CHROMIUM is None:
