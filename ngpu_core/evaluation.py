@@ -13,8 +13,9 @@ import torch
 
 from ngpu_core.carries import carry_sample
 from ngpu_core.config import RunConfig
+from ngpu_core.engines.engine import Engine, wrong_counts
 from ngpu_core.events import CarryThreshold, CarryTrial, Evaluation
-from ngpu_core.models.network import Bin, Network, Parameters
+from ngpu_core.models.network import Bin, Parameters
 from ngpu_core.randomness import stream
 from ngpu_core.tasks.registry import Batch, task
 
@@ -41,24 +42,8 @@ def to_bin(batches: list[Batch], padded_length: int, device: str) -> Bin:
     return Bin(inputs=inputs.to(device), targets=targets.to(device), padded_length=padded_length)
 
 
-def wrong_counts(network: Network, logits: torch.Tensor, batch: Bin) -> torch.Tensor:
-    """(S, 4) integers: sequences, wrong sequences, symbols, wrong symbols."""
-    scored = network.scored(batch)
-    wrong = (logits.argmax(dim=-1) != batch.targets) & scored
-    sequences = torch.full_like(wrong[:, 0, 0], wrong.shape[1], dtype=torch.int64)
-    return torch.stack(
-        [
-            sequences,
-            wrong.any(dim=2).sum(dim=1),
-            scored.sum(dim=(1, 2)),
-            wrong.sum(dim=(1, 2)),
-        ],
-        dim=1,
-    )
-
-
 @torch.no_grad()
-def test(network: Network, config: RunConfig, parameters: Parameters, batch: Batch) -> Counts:
+def test(engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch) -> Counts:
     """Count what one seed (S = 1) gets wrong, in sub-batches of bounded memory."""
     device = next(iter(parameters.values())).device
     sequences, length = batch.targets.shape
@@ -70,8 +55,8 @@ def test(network: Network, config: RunConfig, parameters: Parameters, batch: Bat
             inputs=batch.inputs[start : start + size], targets=batch.targets[start : start + size]
         )
         one = to_bin([part], length, str(device))
-        output = network.forward(parameters, [one])
-        total += wrong_counts(network, output.logits[0], one)[0].cpu()
+        logits = engine.logits(parameters, one)
+        total += wrong_counts(engine.network, logits, one)[0].cpu()
     counts = [int(value) for value in total]
     return Counts(
         sequences=counts[0], wrong_sequences=counts[1], symbols=counts[2], wrong_symbols=counts[3]
@@ -79,7 +64,7 @@ def test(network: Network, config: RunConfig, parameters: Parameters, batch: Bat
 
 
 def evaluate_seed(
-    network: Network, config: RunConfig, parameters: Parameters, seed: int, step: int
+    engine: Engine, config: RunConfig, parameters: Parameters, seed: int, step: int
 ) -> Iterator[Evaluation]:
     """Test one seed (S = 1) on every evaluation task and length."""
     symbols = min(config.model.input_symbols, config.model.output_symbols)
@@ -89,7 +74,7 @@ def evaluate_seed(
             batch = task(name).sample(
                 generator, config.evaluation.sequences, length, symbols=symbols
             )
-            counts = test(network, config, parameters, batch)
+            counts = test(engine, config, parameters, batch)
             yield Evaluation(seed=seed, step=step, task=name, length=length, **vars(counts))
 
 
@@ -119,7 +104,7 @@ def smallest_failing(error: Callable[[int], float], limit: int) -> int | None:
 
 
 def carry_threshold(
-    network: Network, config: RunConfig, parameters: Parameters, seed: int, step: int
+    engine: Engine, config: RunConfig, parameters: Parameters, seed: int, step: int
 ) -> Iterator[CarryTrial | CarryThreshold]:
     """Find each evaluated addition's carry threshold (SPECS B.6), with its raw counts.
 
@@ -133,7 +118,7 @@ def carry_threshold(
 
         def error(carry: int, name: str = name, trials: dict[int, CarryTrial] = trials) -> float:
             if carry not in trials:
-                trials[carry] = _carry_trial(network, config, parameters, seed, step, name, carry)
+                trials[carry] = _carry_trial(engine, config, parameters, seed, step, name, carry)
             return trials[carry].wrong / trials[carry].trials
 
         threshold = smallest_failing(error, limit)
@@ -142,7 +127,7 @@ def carry_threshold(
 
 
 def _carry_trial(
-    network: Network,
+    engine: Engine,
     config: RunConfig,
     parameters: Parameters,
     seed: int,
@@ -156,7 +141,7 @@ def _carry_trial(
         for overflow in (False, True):
             generator = stream(seed, f"carry:{name}:{carry}:{overflow}:{repetition}", step)
             batch = carry_sample(task(name), generator, CARRY_SAMPLES, carry, overflow)
-            counts = test(network, config, parameters, batch)
+            counts = test(engine, config, parameters, batch)
             sequences += counts.sequences
             wrong += counts.wrong_sequences
         if repetition == 0 and abs(wrong / sequences - 0.5) >= 0.2:

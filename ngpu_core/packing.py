@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ngpu_core.models.network import Network
-from ngpu_core.randomness import key, stream
+from ngpu_core.randomness import stream
 
 
 @dataclass(kw_only=True)
@@ -44,12 +44,24 @@ class SeedPack:
         """Where a seed lies on the leading axis."""
         return self.seeds.index(seed)
 
-    def subset(self, seeds: Sequence[int]) -> "SeedPack":
-        """A copy of some seeds' tensors, as a pack of their own.
+    def alone(self, seed: int) -> "SeedPack":
+        """A pack of one seed that shares this pack's memory: training it trains the seed here."""
+        place = self.place(seed)
+        return SeedPack(
+            seeds=(seed,),
+            parameters={name: value[place : place + 1] for name, value in self.parameters.items()},
+            slots={
+                slot: {name: value[place : place + 1] for name, value in values.items()}
+                for slot, values in self.slots.items()
+            },
+        )
 
-        Training a subset and storing it back keeps a seed's arithmetic the same to the last bit,
-        whatever the size of the pack it came from.
-        """
+    def subset(self, seeds: Sequence[int]) -> "SeedPack":
+        """Some seeds as a pack of their own: a copy (see `store`), or this pack if it is all."""
+        if tuple(seeds) == self.seeds:
+            return self
+        if len(seeds) == 1:
+            return self.alone(seeds[0])
         places = [self.place(seed) for seed in seeds]
         return SeedPack(
             seeds=tuple(seeds),
@@ -61,7 +73,9 @@ class SeedPack:
         )
 
     def store(self, subset: "SeedPack") -> None:
-        """Write a subset's tensors back."""
+        """Write a subset's tensors back; nothing to do for one that shares our memory."""
+        if subset is self or len(subset.seeds) == 1:
+            return
         places = [self.place(seed) for seed in subset.seeds]
         for name, value in subset.parameters.items():
             self.parameters[name][places] = value
@@ -85,36 +99,3 @@ class SeedPack:
             ours = self.parameters if kind == "parameters" else self.slots[kind]
             for name, value in values.items():
                 ours[name][place] = value.to(ours[name].device)
-
-
-@dataclass
-class KeyedDropout:
-    """Dropout masks of one training step, each seed's from its own stream.
-
-    `probability` maps a padded length to the probability of dropping.
-    """
-
-    seeds: Sequence[int]
-    step: int
-    probability: float
-    #: Reference length: the probability is scaled by this / padded length; 0 leaves it as it is.
-    scaled_by: int
-    device: str
-
-    def __post_init__(self) -> None:
-        self._generators = [
-            torch.Generator(self.device).manual_seed(key(seed, "dropout", self.step))
-            for seed in self.seeds
-        ]
-
-    def mask(self, shape: Sequence[int], padded_length: int) -> Tensor | None:
-        """A scaled keep mask (S, *shape), or None when nothing is dropped."""
-        drop = self.probability * (self.scaled_by / padded_length if self.scaled_by else 1)
-        if drop <= 0:
-            return None
-        keep = 1 - min(drop, 0.99)
-        masks = [
-            torch.empty(tuple(shape), device=self.device).bernoulli_(keep, generator=generator)
-            for generator in self._generators
-        ]
-        return torch.stack(masks).div_(keep) if len(masks) > 1 else masks[0].div_(keep)[None]

@@ -1,28 +1,31 @@
 """The training loop: a pack of seeds from its current state to the end, as events.
 
-On a CPU the pack's seeds are computed one after the other, which keeps their working set in cache
-and their numbers equal to the last bit; on a GPU those that share a shape are computed at once.
-Either way a seed ends where it would alone.
+On a CPU each seed is computed on its own, in as many threads as there are, which keeps its working
+set in cache and its numbers equal to the last bit; on a GPU those that share a shape are computed
+at once. Either way a seed ends where it would alone.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ngpu_core.config import RunConfig
 from ngpu_core.curriculum import Curriculum, EpochStatistics, draw_length
 from ngpu_core.data import TrainingData
-from ngpu_core.evaluation import carry_threshold, evaluate_seed, to_bin, wrong_counts
+from ngpu_core.dropout import HashedDropout
+from ngpu_core.engines.choice import choose
+from ngpu_core.engines.engine import Differentiated, Engine
+from ngpu_core.evaluation import carry_threshold, evaluate_seed, to_bin
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded, TrainingEpoch
-from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
 from ngpu_core.optimizers import add_gradient_noise, optimizer
-from ngpu_core.packing import KeyedDropout, SeedPack
+from ngpu_core.packing import SeedPack
 from ngpu_core.randomness import stream
+from ngpu_core.relaxation import add_pull, average_copies
 from ngpu_core.tasks.registry import Batch
 
 #: Seconds between two `Progress` events.
@@ -83,18 +86,28 @@ class PackTrainer:
         config: What to train; equal for all seeds.
         seeds: P distinct seeds.
         device: `cpu` or `cuda`.
+        threads: Processor threads to use.
+        engine: What computes; by default the fastest that can.
 
     Raises:
         ValueError: `seeds` is empty or repeats a seed.
     """
 
-    def __init__(self, config: RunConfig, seeds: Sequence[int], *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        seeds: Sequence[int],
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+        engine: Engine | None = None,
+    ) -> None:
         self.config = config
         self.device = device
-        #: Whether seeds of one shape share each operation instead of taking turns.
-        self.seeds_at_once = device != "cpu"
-        self.network = network(config.model)
-        self.pack = SeedPack.initialize(self.network, seeds, device)
+        self.engine = engine or choose(config, device=device, threads=threads)
+        self.pack = SeedPack.initialize(self.engine.network, seeds, device)
+        side_by_side = min(threads, len(seeds)) if self.engine.releases_interpreter else 1
+        self._threads = ThreadPoolExecutor(side_by_side) if side_by_side > 1 else None
         self.optimizer = optimizer(config.training)
         self.optimizer.prepare(self.pack)
         self.step = 0
@@ -165,21 +178,38 @@ class PackTrainer:
     def train_step(self) -> dict[int, str]:
         """One update of every active seed; the reason for each that diverged."""
         self.step += 1
+        groups = self._groups()
+        each = self._threads.map if self._threads else map
         reasons: dict[int, str] = {}
-        for seeds, bins in self._groups():
-            pack = self.pack.subset(seeds)
-            gradients, diverging = self._differentiate(pack, bins)
+        for diverging in each(self._update, groups):
             reasons |= diverging
-            rates = [self._progress[seed].curriculum.learning_rate for seed in seeds]
-            self.optimizer.update(
-                pack,
-                gradients,
-                torch.tensor(rates, device=self.device),
-                torch.tensor([seed not in diverging for seed in seeds], device=self.device),
-                self.step,
-            )
-            self.pack.store(pack)
         return reasons
+
+    def _update(self, group: tuple[list[int], list[Bin]]) -> dict[int, str]:
+        """One update of seeds that are computed at once; the reason for each that diverged."""
+        seeds, bins = group
+        pack = self.pack.subset(seeds)
+        curricula = [self._progress[seed].curriculum for seed in seeds]
+        weights = torch.tensor([one.saturation_weight for one in curricula], device=self.device)
+        found = self.engine.differentiate(pack.parameters, bins, self._dropout(seeds), weights)
+        gradients = found.gradients
+        pulls = torch.tensor([one.pull for one in curricula], device=self.device)
+        add_pull(self.engine.network, pack, gradients, pulls)
+        rates = [one.learning_rate for one in curricula]
+        noise = self.config.training.gradient_noise
+        add_gradient_noise(gradients, seeds, [noise * rate for rate in rates], self.step)
+        self._count(seeds, bins, found, weights.tolist())
+        finite = torch.stack([g.flatten(1).isfinite().all(dim=1) for g in gradients.values()])
+        diverging = self._diverging(seeds, found.losses.tolist(), finite.all(dim=0).tolist())
+        self.optimizer.update(
+            pack,
+            gradients,
+            torch.tensor(rates, device=self.device),
+            torch.tensor([seed not in diverging for seed in seeds], device=self.device),
+            self.step,
+        )
+        self.pack.store(pack)
+        return diverging
 
     def _groups(self) -> list[tuple[list[int], list[Bin]]]:
         """This step's batches: seeds that are computed at once, and their bins."""
@@ -187,7 +217,7 @@ class PackTrainer:
         by_shape: dict[tuple[Any, ...], list[int]] = {}
         for seed, batches in drawn.items():
             shape = tuple(batch.targets.shape[1] for batch, _ in batches)
-            by_shape.setdefault(shape if self.seeds_at_once else (seed,), []).append(seed)
+            by_shape.setdefault(shape if self.engine.seeds_at_once else (seed,), []).append(seed)
         return [
             (
                 seeds,
@@ -209,77 +239,26 @@ class PackTrainer:
         batch = progress.data.curriculum_batch(self.step, length)
         return [(batch, training.padded_length(length))]
 
-    def _differentiate(
-        self, pack: SeedPack, bins: list[Bin]
-    ) -> tuple[dict[str, Tensor], dict[int, str]]:
-        """Gradients of some seeds, and the reason for each that diverges; counts the batches."""
-        seeds = pack.seeds
-        leaves = {name: value.detach().requires_grad_() for name, value in pack.parameters.items()}
-        output = self.network.forward(leaves, bins, self._dropout(seeds))
-        losses = torch.stack(
-            [
-                self.network.loss(logits, batch)
-                for logits, batch in zip(output.logits, bins, strict=True)
-            ]
-        ).mean(dim=0)
-        curricula = [self._progress[seed].curriculum for seed in seeds]
-        weights = torch.tensor([c.saturation_weight for c in curricula], device=self.device)
-        pulls = torch.tensor([c.pull for c in curricula], device=self.device)
-        saturation = weights * output.saturation
-        (losses + saturation + pulls * self._relaxation(leaves)).sum().backward()
-        gradients = {
-            name: leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
-            for name, leaf in leaves.items()
-        }
-        noise = self.config.training.gradient_noise
-        deviations = [noise * c.learning_rate for c in curricula]
-        add_gradient_noise(gradients, seeds, deviations, self.step)
-        self._count(seeds, bins, output.logits, losses.tolist(), saturation.tolist())
-        finite = torch.stack([g.flatten(1).isfinite().all(dim=1) for g in gradients.values()])
-        return gradients, self._diverging(seeds, losses.tolist(), finite.all(dim=0).tolist())
-
-    def _dropout(self, seeds: Sequence[int]) -> KeyedDropout:
-        return KeyedDropout(
+    def _dropout(self, seeds: Sequence[int]) -> HashedDropout:
+        return HashedDropout(
             seeds=seeds,
             step=self.step,
             probability=self.config.training.dropout,
             scaled_by=8 if self.config.model.family == "neural_gpu" else 0,
-            device=self.device,
         )
 
-    def _relaxation(self, leaves: Mapping[str, Tensor]) -> Tensor:
-        """Squared distance of the weight copies from their mean, (S,)."""
-        total = next(iter(leaves.values())).new_zeros(len(next(iter(leaves.values()))))
-        if self.config.model.weight_copies == 1:
-            return total
-        for name in self.network.relaxed:
-            copies = leaves[name]
-            spread = copies - copies.mean(dim=1, keepdim=True)
-            total = total + spread.square().flatten(1).sum(dim=1)
-        return total
-
     def _count(
-        self,
-        seeds: Sequence[int],
-        bins: list[Bin],
-        logits: list[Tensor],
-        losses: list[float],
-        saturation: list[float],
+        self, seeds: Sequence[int], bins: list[Bin], found: Differentiated, weights: list[float]
     ) -> None:
         """Add in-curriculum batches to each seed's epoch."""
-        with torch.no_grad():
-            counts = sum(
-                wrong_counts(self.network, one, batch)
-                for one, batch in zip(logits, bins, strict=True)
-            )
-        assert isinstance(counts, Tensor)
         length = max(batch.targets.shape[2] for batch in bins)
         padded = max(batch.padded_length for batch in bins)
-        rows = zip(seeds, losses, saturation, counts.tolist(), strict=True)
-        for seed, loss, cost, row in rows:
+        losses, saturation = found.losses.tolist(), found.saturation.tolist()
+        rows = zip(seeds, losses, saturation, weights, found.counts.tolist(), strict=True)
+        for seed, loss, cost, weight, row in rows:
             progress = self._progress[seed]
             if length <= progress.curriculum.length:
-                progress.epoch.add(loss, cost, row, padded)
+                progress.epoch.add(loss, weight * cost, row, padded)
 
     def _diverging(
         self, seeds: Sequence[int], losses: list[float], finite: list[bool]
@@ -318,7 +297,7 @@ class PackTrainer:
                 self.config, progress.epoch.statistics()
             )
             if progress.curriculum.average_copies:
-                self._average_copies(seed)
+                average_copies(self.engine.network, self.pack, seed)
             if mastered and progress.epoch_error <= self.config.training.stop_error:
                 stopped.append(seed)
             progress.epoch = EpochCounts()
@@ -344,13 +323,6 @@ class PackTrainer:
             pull=progress.curriculum.pull,
         )
 
-    def _average_copies(self, seed: int) -> None:
-        """Replace a seed's weight copies by their mean (SPECS B.2)."""
-        place = self.pack.place(seed)
-        for name in self.network.relaxed:
-            copies = self.pack.parameters[name][place]
-            copies.copy_(copies.mean(dim=0, keepdim=True).expand_as(copies))
-
     def _evaluate(self, *, last: bool) -> Iterator[Event]:
         bound = self.config.evaluation.only_below
         for seed in self._active:
@@ -361,14 +333,14 @@ class PackTrainer:
         progress = self._progress[seed]
         if progress.tested_at != self.step:
             progress.tested_at = self.step
-            alone = self.pack.subset([seed]).parameters
-            yield from evaluate_seed(self.network, self.config, alone, seed, self.step)
+            alone = self.pack.alone(seed).parameters
+            yield from evaluate_seed(self.engine, self.config, alone, seed, self.step)
 
     def _finish(self, seeds: list[int], reason: str) -> Iterator[Event]:
         """The last test of some seeds, their carries, and their end."""
         for seed in seeds:
             yield from self._test(seed)
-            alone = self.pack.subset([seed]).parameters
-            yield from carry_threshold(self.network, self.config, alone, seed, self.step)
+            alone = self.pack.alone(seed).parameters
+            yield from carry_threshold(self.engine, self.config, alone, seed, self.step)
             self._active.remove(seed)
             yield SeedEnded(seed=seed, outcome=Outcome.FINISHED, step=self.step, reason=reason)

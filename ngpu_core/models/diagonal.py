@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngpu_core.config import ModelConfig
-from ngpu_core.models.network import Bin, Dropout, Output, Parameters, cross_entropy, embed
+from ngpu_core.dropout import HashedDropout
+from ngpu_core.models.network import Bin, Output, Parameters, cross_entropy, embed
 
 #: |pre-activation| beyond which saturation costs.
 SATURATION_LIMIT = 0.9
@@ -98,6 +99,26 @@ class Row:
         return torch.cat(padded, dim=-1)[..., :-1]
 
 
+def row_masks(
+    dropout: HashedDropout | None,
+    row: Row,
+    bins: Sequence[Bin],
+    running: int,
+    time: int,
+    like: Tensor,
+) -> Tensor | None:
+    """The masks of one time (0: the embedding) for the first `running` bins: (B, S, m, columns)."""
+    if dropout is None or not dropout.threshold(0):
+        return None
+    sequences, _, maps, _ = like.shape
+    parts = []
+    for index in row.order[:running]:
+        columns = bins[index].targets.shape[2]
+        mask = dropout.mask(index, time, (sequences, columns, 1, maps), 0, like)
+        parts.append(F.pad(mask[:, :, :, 0].permute(1, 0, 3, 2), (0, 1)))
+    return torch.cat(parts, dim=-1)[..., :-1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DiagonalNeuralGPU:
     """A DNGPU of one size."""
@@ -126,14 +147,15 @@ class DiagonalNeuralGPU:
         }
 
     def forward(
-        self, parameters: Parameters, bins: Sequence[Bin], dropout: Dropout | None = None
+        self, parameters: Parameters, bins: Sequence[Bin], dropout: HashedDropout | None = None
     ) -> Output:
         """All bins at once, side by side."""
         row = Row.of([batch.targets.shape[2] for batch in bins])
         share = self._saturation_share(row, bins)
         mask = row.join([batch.mask.transpose(0, 1).to(share.dtype) for batch in bins])[:, :, None]
-        saturation, state = self._embed(parameters, row, bins, dropout)
-        state = state * mask
+        saturation, state = self._embed(parameters, row, bins)
+        keep = row_masks(dropout, row, bins, len(bins), 0, state)
+        state = (state if keep is None else state * keep) * mask
         # The input layer acts once; its cost counts as often as the recurrence's (times L).
         steps = row.join(
             [share.new_full((batch.targets.shape[2],), batch.targets.shape[2]) for batch in bins]
@@ -142,7 +164,8 @@ class DiagonalNeuralGPU:
         finished: list[Tensor] = [state] * len(bins)
         running = len(bins)
         for time in range(row.lengths[0]):
-            step_saturation, state = self._dcgru(parameters, state, dropout)
+            keep = row_masks(dropout, row, bins, running, time + 1, state)
+            step_saturation, state = self._dcgru(parameters, state, keep)
             state = state * mask[..., : state.shape[-1]]
             cost = cost + (step_saturation * share[: state.shape[-1]]).sum(dim=1)
             while running and row.lengths[running - 1] == time + 1:
@@ -178,22 +201,16 @@ class DiagonalNeuralGPU:
         )
 
     def _embed(
-        self, parameters: Parameters, row: Row, bins: Sequence[Bin], dropout: Dropout | None
+        self, parameters: Parameters, row: Row, bins: Sequence[Bin]
     ) -> tuple[Tensor, Tensor]:
-        """Symbols to the first state, and how far it was cut off (S, columns)."""
+        """How far the first state was cut off (S, columns), and that state."""
         ids = row.join([batch.inputs[:, :, 0] for batch in bins])  # (S, B, columns)
         table = parameters["input.weight"] + parameters["input.bias"][:, None, :]
         preactivation = embed(table, ids).permute(1, 0, 3, 2)
-        state = hard_tanh(preactivation)
-        return excess(preactivation), self._drop(state, dropout)
-
-    def _drop(self, state: Tensor, dropout: Dropout | None) -> Tensor:
-        shape = (state.shape[0], *state.shape[2:])
-        keep = dropout.mask(shape, 0) if dropout else None
-        return state if keep is None else state * keep.transpose(0, 1)
+        return excess(preactivation), hard_tanh(preactivation)
 
     def _dcgru(
-        self, parameters: Parameters, state: Tensor, dropout: Dropout | None
+        self, parameters: Parameters, state: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """s' = u·shift(s) + (1 − u)·dropout(c); also how far gates and candidate were cut off."""
         gates = convolve(state, parameters["gates.weight"], parameters["gates.bias"])
@@ -201,7 +218,9 @@ class DiagonalNeuralGPU:
         proposal = convolve(
             reset * state, parameters["candidate.weight"], parameters["candidate.bias"]
         )
-        candidate = self._drop(hard_tanh(proposal), dropout)
+        candidate = hard_tanh(proposal)
+        if keep is not None:
+            candidate = candidate * keep
         shifted = shift_diagonally(state)
         return excess(gates) + excess(proposal), candidate + update * (shifted - candidate)
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngpu_core.dropout import HashedDropout
+
 Parameters = Mapping[str, Tensor]
 
 
@@ -49,14 +51,6 @@ class Output:
     saturation: Tensor
 
 
-class Dropout(Protocol):
-    """Draws scaled keep masks: 0 with the dropout probability, else 1 / (1 - probability)."""
-
-    def mask(self, shape: Sequence[int], padded_length: int) -> Tensor | None:
-        """A mask (S, *shape), or None when nothing is dropped."""
-        ...
-
-
 class Network(Protocol):
     """One family at one size. Stateless: parameters come in, numbers go out."""
 
@@ -70,7 +64,7 @@ class Network(Protocol):
         ...
 
     def forward(
-        self, parameters: Parameters, bins: Sequence[Bin], dropout: Dropout | None = None
+        self, parameters: Parameters, bins: Sequence[Bin], dropout: HashedDropout | None = None
     ) -> Output:
         """Run every bin through the network; `dropout` only in training."""
         ...

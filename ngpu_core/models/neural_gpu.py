@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngpu_core.config import ModelConfig
-from ngpu_core.models.network import Bin, Dropout, Output, Parameters, cross_entropy, embed
+from ngpu_core.dropout import HashedDropout
+from ngpu_core.models.network import Bin, Output, Parameters, cross_entropy, embed
 
 
 def tanh(x: Tensor) -> Tensor:
@@ -84,10 +85,12 @@ class NeuralGPU:
         return parameters
 
     def forward(
-        self, parameters: Parameters, bins: Sequence[Bin], dropout: Dropout | None = None
+        self, parameters: Parameters, bins: Sequence[Bin], dropout: HashedDropout | None = None
     ) -> Output:
         """Each bin through its own recurrence."""
-        logits = [self._recur(parameters, batch, dropout) for batch in bins]
+        logits = [
+            self._recur(parameters, batch, index, dropout) for index, batch in enumerate(bins)
+        ]
         return Output(logits=logits, saturation=logits[0].new_zeros(logits[0].shape[0]))
 
     def loss(self, logits: Tensor, batch: Bin) -> Tensor:
@@ -108,19 +111,22 @@ class NeuralGPU:
         state = cells.permute(1, 0, 4, 2, 3)
         return F.pad(state, (0, 0, 0, self.config.height - inputs.shape[2]))
 
-    def _recur(self, parameters: Parameters, batch: Bin, dropout: Dropout | None) -> Tensor:
+    def _recur(
+        self, parameters: Parameters, batch: Bin, index: int, dropout: HashedDropout | None
+    ) -> Tensor:
         """All time steps of one bin; the logits (S, B, L, classes)."""
         mask = batch.mask
         steps = mask.sum(dim=2).t() + self.config.extra_steps  # (B, S)
         shortest, longest = int(steps.min()), int(steps.max())
         state = self._embed(parameters, batch.inputs)
         columns = mask.transpose(0, 1)[:, :, None, None, :].to(state.dtype)
-        state_shape = (state.shape[0], *state.shape[2:])
+        sequences, _, maps, height, length = state.shape
+        cells = (sequences, length, height, maps)
         for time in range(longest):
             before = state
-            keep = dropout.mask(state_shape, batch.padded_length) if dropout else None
-            if keep is not None:
-                state = state * keep.transpose(0, 1)
+            if dropout and dropout.threshold(batch.padded_length):
+                keep = dropout.mask(index, time, cells, batch.padded_length, state)
+                state = state * keep.permute(1, 0, 4, 3, 2)
             for layer in range(self.config.layers):
                 state = self._gru(parameters, layer, time, state) * columns
             if time >= shortest:  # sequences that have had their steps stay as they are

@@ -1,0 +1,33 @@
+"""Relaxation: copies of the recurrent weights, pulled towards their mean (SPECS B.2)."""
+
+import torch
+from torch import Tensor
+
+from ngpu_core.models.network import Network
+from ngpu_core.optimizers import per_seed
+from ngpu_core.packing import SeedPack
+
+
+def add_pull(network: Network, pack: SeedPack, gradients: dict[str, Tensor], pulls: Tensor) -> None:
+    """Add the gradient of pull · Σ |copy − mean|² to each seed's gradients, in place.
+
+    Args:
+        network: Says which parameters have copies.
+        pack: The parameters, (S, copies, …).
+        gradients: Name → (S, …).
+        pulls: Weight of the pull, (S,).
+    """
+    for name in network.relaxed:
+        copies = pack.parameters[name]
+        if copies.shape[1] > 1:
+            spread = copies - copies.mean(dim=1, keepdim=True)
+            gradients[name].add_(spread * per_seed(2 * pulls, spread))
+
+
+@torch.no_grad()
+def average_copies(network: Network, pack: SeedPack, seed: int) -> None:
+    """Replace one seed's weight copies by their mean."""
+    place = pack.place(seed)
+    for name in network.relaxed:
+        copies = pack.parameters[name][place]
+        copies.copy_(copies.mean(dim=0, keepdim=True).expand_as(copies))
