@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngpu_core.data import TrainingData
-from ngpu_core.evaluation import evaluate_seed, smallest_failing, test, wrong_counts
+from ngpu_core.engines.autograd import AutogradEngine
+from ngpu_core.engines.engine import wrong_counts
+from ngpu_core.evaluation import evaluate_seed, smallest_failing, test
 from ngpu_core.events import CarryThreshold, CarryTrial
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
@@ -56,25 +58,25 @@ def test_counts_are_those_of_a_loop():
 
 def test_sub_batches_do_not_change_the_counts(monkeypatch):
     config = run_config("neural_gpu")
-    net = network(config.model)
-    pack = SeedPack.initialize(net, [1], "cpu")
+    engine = AutogradEngine(network(config.model))
+    pack = SeedPack.initialize(engine.network, [1], "cpu")
     batch = task("badd").sample(np.random.default_rng(0), 20, 15)
-    whole = test(net, config, pack.parameters, batch)
+    whole = test(engine, config, pack.parameters, batch)
     monkeypatch.setattr("ngpu_core.evaluation.STATE_BUDGET", 4 * 4 * 15 * 3)
-    assert test(net, config, pack.parameters, batch) == whole
+    assert test(engine, config, pack.parameters, batch) == whole
 
 
 def test_every_task_and_length_is_tested_on_sequences_that_depend_only_on_seed_and_step():
     config = run_config(
         "neural_gpu", evaluation__tasks=("badd", "baddt"), evaluation__lengths=(7, 11)
     )
-    net = network(config.model)
-    pack = SeedPack.initialize(net, [1], "cpu")
-    first = list(evaluate_seed(net, config, pack.parameters, 1, 3))
+    engine = AutogradEngine(network(config.model))
+    pack = SeedPack.initialize(engine.network, [1], "cpu")
+    first = list(evaluate_seed(engine, config, pack.parameters, 1, 3))
     assert [(e.task, e.length) for e in first] == [
         ("badd", 7), ("badd", 11), ("baddt", 7), ("baddt", 11),
     ]  # fmt: skip
-    assert first == list(evaluate_seed(net, config, pack.parameters, 1, 3))
+    assert first == list(evaluate_seed(engine, config, pack.parameters, 1, 3))
 
 
 def test_carries_are_tested_after_training_with_their_raw_counts():

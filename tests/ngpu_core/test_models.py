@@ -5,26 +5,28 @@ import pytest
 import torch
 
 from ngpu_core.config import ModelConfig
+from ngpu_core.dropout import HashedDropout
 from ngpu_core.models.families import network
-from ngpu_core.models.network import Bin, Dropout
+from ngpu_core.models.network import Bin
 from ngpu_core.models.neural_gpu import gate
-from ngpu_core.packing import KeyedDropout, SeedPack
+from ngpu_core.packing import SeedPack
+
+SEEDS = (3, 8)
 
 
-class FixedDropout(Dropout):
-    """Remembers the masks it hands out, in float64."""
-
-    def __init__(self, seeds: int, probability: float) -> None:
-        self.generator = torch.Generator().manual_seed(5)
-        self.seeds, self.keep, self.drawn = seeds, 1 - probability, []
-
-    def mask(self, shape, padded_length):
-        kept = torch.empty(self.seeds, *shape, dtype=torch.float64)
-        self.drawn.append(kept.bernoulli_(self.keep, generator=self.generator) / self.keep)
-        return self.drawn[-1]
+def dropout_of(probability: float, scaled_by: int) -> HashedDropout:
+    return HashedDropout(seeds=SEEDS, step=4, probability=probability, scaled_by=scaled_by)
 
 
-def parameters(config: ModelConfig, seeds=(3, 8)) -> dict[str, torch.Tensor]:
+def drawn_masks(
+    dropout: HashedDropout, index: int, times: int, shape: tuple[int, ...], padded: int
+) -> np.ndarray:
+    """Every mask of a bin: (times, S, B, columns, height, maps)."""
+    like = torch.zeros((), dtype=torch.float64)
+    return np.stack([dropout.mask(index, t, shape, padded, like).numpy() for t in range(times)])
+
+
+def parameters(config: ModelConfig, seeds=SEEDS) -> dict[str, torch.Tensor]:
     pack = SeedPack.initialize(network(config), seeds, "cpu")
     generator = torch.Generator().manual_seed(1)
     return {  # biases start at zero: move everything so that each parameter counts
@@ -70,7 +72,7 @@ def loop_neural_gpu(config: ModelConfig, p, inputs, mask, keeps):
                 state[y, x] = np.tanh(p["embedding"][inputs[y, x]])
     q = config.gate_cutoff
     for time in range(int(mask.sum()) + config.extra_steps):
-        state = state * keeps[time].transpose(1, 2, 0)
+        state = state * keeps[time].transpose(1, 0, 2)
         copy = time % config.weight_copies
         for layer in range(config.layers):
             w, b = p[f"gru{layer}.gates.weight"][copy], p[f"gru{layer}.gates.bias"][copy]
@@ -92,12 +94,14 @@ def test_neural_gpu_is_what_the_paper_writes(copies, extra_steps):
     )  # fmt: skip
     p = parameters(config)
     batch = random_bin(2, 5, 5, pads=2)
-    dropout = FixedDropout(2, 0.3)
+    dropout = dropout_of(0.45, scaled_by=8)
     logits = network(config).forward(p, [batch], dropout).logits[0]
+    masks = drawn_masks(dropout, 0, 6, (3, 5, 3, 4), 12)
+    assert set(np.unique(masks)) == {0, 1 / (1 - 0.45 * 8 / 12)}
     for seed in range(2):
         own = {name: value[seed].numpy() for name, value in p.items()}
         for sequence in range(3):
-            keeps = [mask[seed, sequence].numpy() for mask in dropout.drawn]
+            keeps = masks[:, seed, sequence]
             mask = batch.mask[seed, sequence].numpy()
             expected = loop_neural_gpu(
                 config, own, batch.inputs[seed, sequence].numpy(), mask, keeps
@@ -129,7 +133,7 @@ def loop_diagonal(config: ModelConfig, p, inputs, mask, keeps):
     cut = lambda x: np.maximum(np.abs(x) - 0.9, 0).sum()  # noqa: E731
     before = p["input.weight"][inputs[0]] + p["input.bias"]
     saturation = length * cut(before)
-    state = np.clip(before, -1, 1) * keeps[0].T * mask[:, None]
+    state = np.clip(before, -1, 1) * keeps[0] * mask[:, None]
     third = maps // 3
     for time in range(length):
         gates = loop_convolution_1d(state, p["gates.weight"], p["gates.bias"])
@@ -138,7 +142,7 @@ def loop_diagonal(config: ModelConfig, p, inputs, mask, keeps):
         reset, update = gates[:, :maps], gates[:, maps:]
         proposal = loop_convolution_1d(reset * state, p["candidate.weight"], p["candidate.bias"])
         saturation += cut(proposal)
-        candidate = np.clip(proposal, -1, 1) * keeps[time + 1].T
+        candidate = np.clip(proposal, -1, 1) * keeps[time + 1]
         shifted = state.copy()
         left, right = slice(maps - 2 * third, maps - third), slice(maps - third, maps)
         shifted[1:, left], shifted[0, left] = state[:-1, left], 0
@@ -154,16 +158,19 @@ def test_diagonal_neural_gpu_is_what_the_paper_writes_for_several_bins_at_once()
     p = {name: 2 * value for name, value in parameters(config).items()}  # so that it saturates
     lengths = [4, 7, 5]
     bins = [random_bin(1, length, 5, pads=2, padded=length) for length in lengths]
-    dropout = FixedDropout(2, 0.2)
+    dropout = dropout_of(0.2, scaled_by=0)
     output = network(config).forward(p, bins, dropout)
-    starts = {7: 0, 5: 8, 4: 14}  # longest first, one column between
+    masks = [
+        drawn_masks(dropout, index, length + 1, (3, length, 1, 7), 0)
+        for index, length in enumerate(lengths)
+    ]
     for seed in range(2):
         own = {name: value[seed].numpy() for name, value in p.items()}
         cost = 0.0
-        for length, batch, logits in zip(lengths, bins, output.logits, strict=True):
-            columns = slice(starts[length], starts[length] + length)
+        for index, (length, batch) in enumerate(zip(lengths, bins, strict=True)):
+            logits = output.logits[index]
             for sequence in range(3):
-                keeps = [m[seed, sequence, :, columns].numpy() for m in dropout.drawn[: length + 1]]
+                keeps = masks[index][:, seed, sequence, :, 0]
                 expected, saturation = loop_diagonal(
                     config,
                     own,
@@ -207,14 +214,3 @@ def test_a_network_computed_for_several_seeds_at_once_is_each_seed_alone(family)
         )
         for ours, theirs in zip(together.logits, alone.logits, strict=True):
             torch.testing.assert_close(ours[[seed]], theirs, rtol=0, atol=1e-12)
-
-
-def test_dropout_of_a_seed_does_not_depend_on_its_companions():
-    def draw(seeds):
-        dropout = KeyedDropout(seeds=seeds, step=4, probability=0.3, scaled_by=8, device="cpu")
-        return [dropout.mask((2, 5), 8), dropout.mask((2, 5), 16)]
-
-    for together, alone in zip(draw([1, 7]), draw([7]), strict=True):
-        assert torch.equal(together[1], alone[0])
-    kept = (draw([7])[1] > 0).float().mean()
-    assert 0 < kept <= 1

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.models.families import network
 from ngpu_core.packing import SeedPack
 from ngpu_core.training import PackTrainer
@@ -48,8 +49,10 @@ def test_the_order_of_a_pack_does_not_matter():
 def test_seeds_computed_at_once_stay_within_1e_5_of_alone_over_ten_steps(family):
     """On a GPU seeds of one shape share each operation; the same code path on CPU tensors."""
     config = run_config(family, training__max_steps=10, training__max_length=5)
-    grouped, alone = PackTrainer(config, [4, 5, 6]), PackTrainer(config, [5])
-    grouped.seeds_at_once = True
+    at_once = AutogradEngine(network(config.model), seeds_at_once=True)
+    one_by_one = AutogradEngine(network(config.model))
+    grouped = PackTrainer(config, [4, 5, 6], engine=at_once)
+    alone = PackTrainer(config, [5], engine=one_by_one)
     trained(grouped), trained(alone)
     mine = grouped.pack.seed_tensors(5)["parameters"]
     yours = alone.pack.seed_tensors(5)["parameters"]
