@@ -1,0 +1,95 @@
+"""Training data drawn ahead: a thread generates the next steps' batches while this one is computed.
+
+A batch is fixed by (seed, step, curriculum length), so one drawn early is the one that would be
+drawn late. The curriculum decides when an epoch ends; so nothing is drawn beyond the epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from ngpu_core.config import RunConfig
+from ngpu_core.curriculum import draw_length
+from ngpu_core.data import TrainingData
+from ngpu_core.randomness import stream
+from ngpu_core.tasks.registry import Batch
+
+#: Steps drawn ahead of the one in training.
+STEPS_AHEAD = 2
+
+#: A seed's batches of one step, each with its padded length.
+Drawn = list[tuple[Batch, int]]
+
+
+def draw_step(data: TrainingData, step: int, length: int) -> Drawn:
+    """One seed's batches of one step: every bin's, or one of a length drawn up to the curriculum's.
+
+    Args:
+        data: The seed's.
+        step: The training step.
+        length: The curriculum's length; `all_bins` does not look at it.
+    """
+    training = data.config.training
+    if training.schedule == "all_bins":
+        return [(data.bin_batch(step, size), size) for size in training.bins]
+    drawn = draw_length(data.config, length, stream(data.seed, "length", step))
+    return [(data.curriculum_batch(step, drawn), training.padded_length(drawn))]
+
+
+class DataAhead:
+    """The training data of some seeds, drawn in one thread.
+
+    The thread starts with the first `take`; it ends with `close`, or when this object is dropped.
+
+    Args:
+        config: What is trained.
+        seeds: Whose data.
+        steps: Steps drawn ahead, at most; 0 draws each when it is taken.
+    """
+
+    def __init__(
+        self, config: RunConfig, seeds: Sequence[int], *, steps: int = STEPS_AHEAD
+    ) -> None:
+        self._training = config.training
+        self._data = {seed: TrainingData(config=config, seed=seed) for seed in seeds}
+        self._steps = steps
+        self._thread: ThreadPoolExecutor | None = None
+        #: (seed, step, curriculum length) -> what is being drawn.
+        self._drawing: dict[tuple[int, int, int], Future[Drawn]] = {}
+
+    def take(self, step: int, lengths: Mapping[int, int]) -> dict[int, Drawn]:
+        """The batches of one step, and a start on the steps after it.
+
+        Args:
+            step: The training step, counted from 1.
+            lengths: Active seed -> its curriculum's length, until the epoch ends.
+
+        Raises:
+            Exception: What drawing a batch of this very step raised.
+        """
+        whole = self._training.steps_per_epoch
+        epoch_end = min(-(-step // whole) * whole, self._training.max_steps)
+        last = max(step, min(step + self._steps, epoch_end))
+        wanted = [
+            (seed, ahead, length)
+            for ahead in range(step, last + 1)
+            for seed, length in lengths.items()
+        ]
+        before = self._drawing
+        self._drawing = {key: before.get(key) or self._draw(*key) for key in wanted}
+        for key in before.keys() - self._drawing.keys():  # as of a seed that has diverged
+            before[key].cancel()
+        mine = {seed: self._drawing.pop((seed, step, lengths[seed])) for seed in lengths}
+        return {seed: future.result() for seed, future in mine.items()}
+
+    def close(self) -> None:
+        """End the thread, leaving what it has not begun; a later `take` starts another."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(cancel_futures=True)
+        self._drawing = {}
+
+    def _draw(self, seed: int, step: int, length: int) -> Future[Drawn]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="training data")
+        # Not a method of ours: the thread must not keep this object alive.
+        return self._thread.submit(draw_step, self._data[seed], step, length)
