@@ -9,7 +9,9 @@ NGPU := $(BIN)/ngpu
 
 setup: $(STAMP)  ## a virtual environment with pinned dependencies
 
-$(STAMP): requirements.lock pyproject.toml
+NATIVE := $(wildcard ngpu_core/engines/native/*) ngpu_core/engines/native_build.py
+
+$(STAMP): requirements.lock pyproject.toml setup.py $(NATIVE)
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed as '$(PYTHON)'; name another with make PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing pinned dependencies (a minute or two; torch is the largest) …"

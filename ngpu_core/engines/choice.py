@@ -1,16 +1,23 @@
 """Which engine computes a configuration."""
 
 import logging
+from functools import cache
 from typing import Literal
 
 from ngpu_core.config import RunConfig
+from ngpu_core.engines import native
 from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.engines.engine import Engine
 from ngpu_core.models.families import network
 
 logger = logging.getLogger(__name__)
 
-EngineName = Literal["auto", "autograd", "torch", "native", "cuda"]
+EngineName = Literal["auto", "autograd", "native"]
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.warning(message)
 
 
 def choose(
@@ -23,5 +30,17 @@ def choose(
         device: `cpu` or `cuda`.
         threads: Processor threads one call may use.
         asked: A name, or `auto`.
+
+    Raises:
+        ValueError: The engine asked for cannot compute this configuration here.
     """
-    return AutogradEngine(network(config.model), seeds_at_once=device != "cpu")
+    net = network(config.model)
+    if asked == "autograd" or (asked == "auto" and device != "cpu"):
+        return AutogradEngine(net, seeds_at_once=device != "cpu")
+    reason = native.unsupported(config.model)
+    if reason is None:
+        return native.NativeEngine(net, threads=threads)
+    if asked == "native":
+        raise ValueError(f"the native engine cannot compute this: {reason}")
+    _say_once(f"the native engine is left out, training will be several times slower: {reason}")
+    return AutogradEngine(net)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
 
 Parameters = Mapping[str, Tensor]
@@ -53,6 +54,11 @@ class Output:
 
 class Network(Protocol):
     """One family at one size. Stateless: parameters come in, numbers go out."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The size."""
+        ...
 
     @property
     def relaxed(self) -> frozenset[str]:

@@ -1,0 +1,431 @@
+// The diagonal Neural GPU's recurrence (SPECS D), forward and backward, for a few sequences at a time.
+//
+// A time step maps a row of cells s (m maps each) to
+//
+//     [r, u] = hard_sigmoid(conv(s; W_ru) + b_ru)          hard_sigmoid(x) = clip((x + 1)/2, 0, 1)
+//     c = hard_tanh(conv(r·s; W_c) + b_c)                  hard_tanh(x) = clip(x, -1, 1)
+//     s' = mask · (k·c + u·(shift(s) - k·c))               k: scaled dropout mask
+//
+// where shift moves a third of the maps one cell right and a third left. Every pre-activation x costs
+// w·max(|x| - 0.9, 0) (saturation); since |x| > 0.9 shows in r, u and c, these need not be kept apart.
+// With D the gradient of s' and ⊙' the gradient through a convolution, backwards
+//
+//     D ← mask · D,   dc = D·(1 - u)·k·[|c| < 1] + w·sign,   p = conv'(dc; W_c)
+//     d[r, u] = ½·[0 < r, u < 1]·[p·s, D·(shift(s) - k·c)] + w·sign
+//     D ← shift'(D·u) + p·r + conv'(d[r, u]; W_ru)
+//
+// Kept a time step: s, r·s, [r, u], c. Only every `segment`-th state outlives the forward pass.
+#pragma once
+
+#include "head.h"
+#include "kernel.h"
+#include "memory.h"
+
+template <int SEQUENCES>
+class Diagonal {
+   public:
+    // Packed once a step, read by all threads.
+    struct Weights {
+        const float *gates, *gates_bias, *gates_back, *candidate, *candidate_bias, *candidate_back;
+    };
+    // Of one chunk of the batch.
+    struct Gradients {
+        float *gates, *gates_bias, *candidate, *candidate_bias;
+        float *table, *head_weight, *head_bias;
+        float *first, *end;  // all of them lie in between
+    };
+
+    explicit Diagonal(const Step& step)
+        : step_(step),
+          gates_{2, step.maps, 1},
+          candidate_{1, step.maps, 1},
+          vectors_(candidate_.vectors()) {}
+
+    bool training() const { return step_.gradient != nullptr; }
+
+    size_t weight_floats() const {
+        const size_t forward = gates_.forward().size() + candidate_.forward().size();
+        return 2 * forward + 3 * size_t(vectors_) * LANES + 8 * 16;
+    }
+
+    Weights pack(Memory& memory) const {
+        Weights weights{};
+        const auto part = [&](const auto& kernel, int which, const float*& forward,
+                              const float*& bias, const float*& back) {
+            float* packed = memory.take(kernel.forward().size());
+            kernel.pack_forward(step_.parameter[which], packed);
+            forward = packed;
+            packed = memory.take(size_t(kernel.parts) * vectors_ * LANES);
+            kernel.pack_bias(step_.parameter[which + 1], 0, packed);
+            bias = packed;
+            if (!training()) return;
+            packed = memory.take(kernel.backward().size());
+            kernel.pack_backward(step_.parameter[which], packed);
+            back = packed;
+        };
+        part(gates_, 2, weights.gates, weights.gates_bias, weights.gates_back);
+        part(candidate_, 4, weights.candidate, weights.candidate_bias, weights.candidate_back);
+        return weights;
+    }
+
+    size_t gradient_floats() const {
+        return gates_.forward().size() + candidate_.forward().size() +
+               3 * size_t(vectors_) * LANES + size_t(step_.input_symbols) * step_.maps +
+               size_t(step_.output_symbols) * (step_.maps + 1) + 8 * 16;
+    }
+
+    Gradients zero_gradients(Memory& memory) const {
+        Gradients gradients;
+        gradients.first = memory.next();
+        gradients.gates = memory.take(gates_.forward().size());
+        gradients.gates_bias = memory.take(2 * size_t(vectors_) * LANES);
+        gradients.candidate = memory.take(candidate_.forward().size());
+        gradients.candidate_bias = memory.take(size_t(vectors_) * LANES);
+        gradients.table = memory.take(size_t(step_.input_symbols) * step_.maps);
+        gradients.head_weight = memory.take(size_t(step_.output_symbols) * step_.maps);
+        gradients.head_bias = memory.take(step_.output_symbols);
+        gradients.end = memory.next();
+        std::fill(gradients.first, gradients.end, 0.0f);
+        return gradients;
+    }
+
+    // Gradients of all chunks into torch's order. A symbol's maps are weight + bias: both get the table's.
+    void unpack(const Gradients& from) const {
+        float* const* to = step_.gradient;
+        gates_.unpack(from.gates, from.gates_bias, to[2], to[3]);
+        candidate_.unpack(from.candidate, from.candidate_bias, to[4], to[5]);
+        std::copy_n(from.table, size_t(step_.input_symbols) * step_.maps, to[0]);
+        std::fill_n(to[1], step_.maps, 0.0f);
+        for (int symbol = 0; symbol < step_.input_symbols; ++symbol)
+            for (int map = 0; map < step_.maps; ++map)
+                to[1][map] += from.table[symbol * step_.maps + map];
+        std::copy_n(from.head_weight, size_t(step_.output_symbols) * step_.maps, to[6]);
+        std::copy_n(from.head_bias, step_.output_symbols, to[7]);
+    }
+
+    // Run sequences first … first + count - 1 of a batch and add their gradients.
+    Costs run(const Batch& batch, int first, int count, const Weights& weights,
+              Gradients* gradients) const {
+        Run run{*this, {batch, first, count}, weights, gradients};
+        return run.all();
+    }
+
+   private:
+    struct Run {
+        const Diagonal& net;
+        Sequences<SEQUENCES> sequences;
+        const Weights& weights;
+        Gradients* gradients;
+        Row row{};
+        int times = 0, segment = 0, vectors = 0;
+        std::vector<float*> state, reset_state, gates, candidate, snapshot;  // kept
+        float *change = nullptr, *inner = nullptr, *gate_change = nullptr,
+              *candidate_change = nullptr, *passed = nullptr;
+        std::vector<Vector> mask, counted, from_left, from_right;
+        double excess = 0;
+
+        Costs all() {
+            const Step& step = net.step_;
+            const Batch& batch = sequences.batch;
+            row = {sequences.units(), batch.columns, 1};
+            vectors = net.vectors_;
+            times = batch.columns;
+            segment = gradients ? std::min(std::max(step.segment, 1), times) : 1;
+            Memory memory(floats());
+            prepare(memory);
+            embed();
+            const int segments = (times - 1) / segment + 1;
+            for (int index = 0; index < segments; ++index) {
+                if (gradients && index + 1 < segments)
+                    std::copy_n(state[0], row.size(vectors), snapshot[index]);
+                forward(index * segment, end_of(index), true);
+                if (index + 1 < segments) std::swap(state[0], state[segment]);
+            }
+            const float* final = state[end_of(segments - 1) - (segments - 1) * segment];
+            const Head<const float> head{step.output_symbols, step.maps, step.parameter[6],
+                                         step.parameter[7]};
+            if (!gradients) {
+                read_out<SEQUENCES>(row, vectors, sequences, head, final, nullptr, {});
+                return {0, excess};
+            }
+            std::fill_n(change, row.size(vectors), 0.0f);
+            const double loss = read_out<SEQUENCES>(
+                row, vectors, sequences, head, final, change,
+                {step.output_symbols, step.maps, gradients->head_weight, gradients->head_bias});
+            for (int index = segments - 1; index >= 0; --index) {
+                if (index + 1 < segments) {
+                    std::copy_n(snapshot[index], row.size(vectors), state[0]);
+                    forward(index * segment, end_of(index), false);
+                }
+                for (int time = end_of(index) - 1; time >= index * segment; --time)
+                    step_backward(time, time - index * segment);
+            }
+            embed_backward();
+            return {loss, excess};
+        }
+
+        int end_of(int index) const { return std::min(times, (index + 1) * segment); }
+
+        size_t floats() const {
+            const size_t one = Memory::rounded(row.size(vectors));
+            const int snapshots = gradients ? (times - 1) / segment : 0;
+            return one * (5 * segment + 1 + snapshots + (gradients ? 6 : 0)) + 64;
+        }
+
+        void prepare(Memory& memory) {
+            const auto array = [&](int multiple) {
+                float* place = memory.take(row.size(multiple * vectors));
+                row.clear_gaps(place, multiple * vectors);
+                return place;
+            };
+            for (int index = 0; index <= segment; ++index) state.push_back(array(1));
+            for (int index = 0; index < segment; ++index) {
+                reset_state.push_back(array(1));
+                gates.push_back(array(2));
+                candidate.push_back(array(1));
+            }
+            if (gradients) {
+                for (int index = 0; index < (times - 1) / segment; ++index)
+                    snapshot.push_back(memory.take(row.size(vectors)));
+                change = array(1);
+                inner = array(1);
+                gate_change = array(2);
+                candidate_change = array(1);
+                passed = array(1);
+            }
+            const Batch& batch = sequences.batch;
+            for (int unit = 0; unit < row.units; ++unit) {
+                counted.push_back(sequences.lanes(unit, [](int) { return 1.0f; }));
+                for (int position = 0; position < row.columns; ++position)
+                    mask.push_back(sequences.lanes(unit, [&](int sequence) {
+                        return batch.mask[size_t(sequence) * batch.columns + position];
+                    }));
+            }
+            const int maps = net.step_.maps, third = maps / 3;
+            for (int v = 0; v < vectors; ++v) {
+                Vector left{}, right{};
+                for (int lane = 0; lane < LANES; ++lane) {
+                    const int map = (v * LANES + lane) / SEQUENCES;
+                    left[lane] = map >= maps - 2 * third && map < maps - third;
+                    right[lane] = map >= maps - third && map < maps;
+                }
+                from_left.push_back(left);
+                from_right.push_back(right);
+            }
+        }
+
+        // visit(symbol, lane's sequence, first float of the cell) for every symbol, pads too.
+        template <class Visit>
+        void each_symbol(Visit visit) const {
+            const Batch& batch = sequences.batch;
+            row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
+                for (int s = 0; s < SEQUENCES; ++s) {
+                    const int sequence = sequences.in_lane(unit, s);
+                    if (sequence < 0) continue;
+                    visit(batch.inputs[size_t(sequence) * batch.rows * batch.columns + position], s,
+                          cell);
+                }
+            });
+        }
+
+        // The first state: hard_tanh(weight + bias), dropped out and masked.
+        void embed() {
+            const int maps = net.step_.maps;
+            std::fill_n(state[0], row.size(vectors), 0.0f);
+            each_symbol([&](int64_t symbol, int s, size_t cell) {
+                for (int map = 0; map < maps; ++map) {
+                    const float x = preactivation(symbol, map);
+                    // The input layer acts once and costs as often as the recurrence.
+                    excess += times * std::max(std::abs(x) - 0.9, 0.0);
+                    state[0][cell + map * SEQUENCES + s] = std::min(1.0f, std::max(-1.0f, x));
+                }
+            });
+            const Keep keep(*this, 0);
+            each_vector([&](int unit, int position, int v, size_t place) {
+                at(state[0] + place) *=
+                    keep(unit, position, v) * mask[unit * row.columns + position];
+            });
+        }
+
+        float preactivation(int64_t symbol, int map) const {
+            return net.step_.parameter[0][symbol * net.step_.maps + map] +
+                   net.step_.parameter[1][map];
+        }
+
+        void embed_backward() {
+            const int maps = net.step_.maps;
+            const float weight = times * sequences.batch.saturation;
+            const Keep keep(*this, 0);
+            each_vector([&](int unit, int position, int v, size_t place) {
+                at(change + place) *= keep(unit, position, v) * mask[unit * row.columns + position];
+            });
+            each_symbol([&](int64_t symbol, int s, size_t cell) {
+                for (int map = 0; map < maps; ++map) {
+                    const float x = preactivation(symbol, map);
+                    float slope = std::abs(x) <= 1 ? change[cell + map * SEQUENCES + s] : 0.0f;
+                    if (std::abs(x) > 0.9f) slope += x > 0 ? weight : -weight;
+                    gradients->table[symbol * maps + map] += slope;
+                }
+            });
+        }
+
+        // visit(unit, position, vector of the cell, place in an array) for every vector.
+        template <class Visit>
+        void each_vector(Visit visit) const {
+            row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
+                for (int v = 0; v < vectors; ++v) visit(unit, position, v, cell + v * LANES);
+            });
+        }
+
+        // The scaled dropout mask of a time: 0 the first state, t + 1 the candidates of step t.
+        struct Keep {
+            std::vector<Words> hashes;
+            Words lane_map;
+            uint32_t threshold = 0;
+            float scale = 1;
+            int maps;
+
+            Keep(const Run& run, int time) : maps(run.net.step_.maps) {
+                const Batch& batch = run.sequences.batch;
+                if (!batch.rows_hashed || !batch.threshold) return;
+                threshold = batch.threshold;
+                scale = batch.scale;
+                for (int lane = 0; lane < LANES; ++lane) lane_map[lane] = lane / SEQUENCES;
+                for (int unit = 0; unit < run.row.units; ++unit) {
+                    Words words{};
+                    for (int lane = 0; lane < LANES; ++lane) {
+                        const int sequence = run.sequences.in_lane(unit, lane % SEQUENCES);
+                        if (sequence >= 0)
+                            words[lane] =
+                                batch.rows_hashed[size_t(time) * batch.sequences + sequence];
+                    }
+                    hashes.push_back(words);
+                }
+            }
+
+            Vector operator()(int unit, int position, int v) const {
+                if (!threshold) return every(1.0f);
+                const uint32_t element = uint32_t(position) * maps + v * (LANES / SEQUENCES);
+                const Words word = hashed(hashes[unit], lane_map + element);
+                return (word >> 1) < threshold ? every(0.0f) : every(scale);
+            }
+        };
+
+        Vector shifted(const float* s, size_t place, int v) const {
+            const ptrdiff_t column = ptrdiff_t(vectors) * LANES;
+            const Vector left = from_left[v], right = from_right[v];
+            return (1.0f - left - right) * at(s + place) + left * at(s + place - column) +
+                   right * at(s + place + column);
+        }
+
+        static Vector over(Vector x) {
+            const Vector size = x < 0.0f ? -x : x;
+            return size > 0.9f ? size - 0.9f : every(0.0f);
+        }
+
+        void forward(int from, int to, bool count) {
+            for (int time = from; time < to; ++time) step_forward(time, time - from, count);
+        }
+
+        void step_forward(int time, int kept, bool count) {
+            const float* s = state[kept];
+            float *next = state[kept + 1], *ru = gates[kept], *rs = reset_state[kept],
+                  *c = candidate[kept];
+            Vector costs{};
+            convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates, s, Start::bias,
+                                weights.gates_bias, ru);
+            row.each_cell(vectors, [&](int unit, int, int, size_t cell) {
+                Vector cost{};
+                for (int v = 0; v < vectors; ++v) {
+                    Vector& r = at(ru + 2 * cell + v * LANES);
+                    Vector& u = at(ru + 2 * cell + (vectors + v) * LANES);
+                    cost += over(r) + over(u);
+                    r = clamp(0.5f * r + 0.5f, 0.0f, 1.0f);
+                    u = clamp(0.5f * u + 0.5f, 0.0f, 1.0f);
+                    at(rs + cell + v * LANES) = r * at(s + cell + v * LANES);
+                }
+                costs += counted[unit] * cost;
+            });
+            convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate, rs, Start::bias,
+                                weights.candidate_bias, c);
+            const Keep keep(*this, time + 1);
+            each_vector([&](int unit, int position, int v, size_t place) {
+                const size_t cell = place - v * LANES;
+                const Vector u = at(ru + 2 * cell + (vectors + v) * LANES);
+                const Vector x = at(c + place);
+                costs += counted[unit] * over(x);
+                const Vector y = clamp(x, -1.0f, 1.0f);
+                at(c + place) = y;
+                const Vector kept_y = keep(unit, position, v) * y;
+                at(next + place) = mask[unit * row.columns + position] *
+                                   (kept_y + u * (shifted(s, place, v) - kept_y));
+            });
+            if (count) excess += total(costs);
+        }
+
+        // The saturation's gradient of a pre-activation, from its sign where it is beyond 0.9.
+        Vector pushed(Vector low, Vector high, Vector x, Vector weight) const {
+            return x > high ? weight : x < low ? -weight : every(0.0f);
+        }
+
+        void step_backward(int time, int kept) {
+            const float *s = state[kept], *ru = gates[kept], *rs = reset_state[kept],
+                        *c = candidate[kept];
+            const float weight = sequences.batch.saturation;
+            std::vector<Vector> candidate_sum(vectors, Vector{}), gate_sum(2 * vectors, Vector{});
+            const Keep keep(*this, time + 1);
+            each_vector([&](int unit, int position, int v, size_t place) {
+                const size_t cell = place - v * LANES;
+                const Vector cost = weight * counted[unit];
+                const Vector d = mask[unit * row.columns + position] * at(change + place);
+                const Vector u = at(ru + 2 * cell + (vectors + v) * LANES);
+                const Vector y = at(c + place);
+                const Vector factor = keep(unit, position, v);
+                const Vector inside = (y > -1.0f) & (y < 1.0f) ? every(1.0f) : every(0.0f);
+                const Vector dc = d * (1.0f - u) * factor * inside +
+                                  pushed(every(-0.9f), every(0.9f), y, cost);
+                const Vector open = (u > 0.0f) & (u < 1.0f) ? every(0.5f) : every(0.0f);
+                const Vector du = open * d * (shifted(s, place, v) - factor * y) +
+                                  pushed(every(0.05f), every(0.95f), u, cost);
+                at(candidate_change + place) = dc;
+                at(gate_change + 2 * cell + (vectors + v) * LANES) = du;
+                at(passed + place) = d * u;
+                at(inner + place) = Vector{};
+                candidate_sum[v] += dc;
+                gate_sum[vectors + v] += du;
+            });
+            convolve<SEQUENCES>(row, net.candidate_.backward(), weights.candidate_back,
+                                candidate_change, Start::output, nullptr, inner);
+            const ptrdiff_t column = ptrdiff_t(vectors) * LANES;
+            each_vector([&](int unit, int, int v, size_t place) {
+                const size_t cell = place - v * LANES;
+                const Vector cost = weight * counted[unit];
+                const Vector r = at(ru + 2 * cell + v * LANES);
+                const Vector p = at(inner + place);
+                const Vector open = (r > 0.0f) & (r < 1.0f) ? every(0.5f) : every(0.0f);
+                const Vector dr =
+                    open * p * at(s + place) + pushed(every(0.05f), every(0.95f), r, cost);
+                const Vector left = from_left[v], right = from_right[v];
+                at(gate_change + 2 * cell + v * LANES) = dr;
+                at(change + place) = p * r + (1.0f - left - right) * at(passed + place) +
+                                     left * at(passed + place + column) +
+                                     right * at(passed + place - column);
+                gate_sum[v] += dr;
+            });
+            convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back, gate_change,
+                                Start::output, nullptr, change);
+            add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
+                                           gradients->candidate);
+            add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
+                                           gradients->gates);
+            for (int v = 0; v < vectors; ++v)
+                at(gradients->candidate_bias + v * LANES) += candidate_sum[v];
+            for (int v = 0; v < 2 * vectors; ++v)
+                at(gradients->gates_bias + v * LANES) += gate_sum[v];
+        }
+    };
+
+    const Step& step_;
+    Kernel<SEQUENCES> gates_, candidate_;
+    int vectors_;
+};

@@ -1,0 +1,93 @@
+// The first and the last layer of both families: symbols to maps, maps to the cross-entropy.
+#pragma once
+
+#include <cmath>
+
+#include "row.h"
+#include "step.h"
+
+// The sequences of a row: unit u, lane s of a vector is sequence first + u · SEQUENCES + s.
+template <int SEQUENCES>
+struct Sequences {
+    const Batch& batch;
+    int first, count;
+
+    int units() const { return (count + SEQUENCES - 1) / SEQUENCES; }
+    // The sequence of a lane, or -1 where the last unit is not full.
+    int in_lane(int unit, int s) const {
+        const int index = unit * SEQUENCES + s;
+        return index < count ? first + index : -1;
+    }
+    // A vector with a value for each sequence of a unit; 0 where there is none.
+    template <class Value>
+    Vector lanes(int unit, Value value) const {
+        Vector result;
+        for (int lane = 0; lane < LANES; ++lane) {
+            const int sequence = in_lane(unit, lane % SEQUENCES);
+            result[lane] = sequence < 0 ? 0.0f : value(sequence);
+        }
+        return result;
+    }
+};
+
+// The output layer's weights (classes, maps) and biases, or their gradients.
+template <class Number>
+struct Head {
+    int classes, maps;
+    Number* weight;
+    Number* bias;
+};
+
+// Logits of the first row of a state, and their part of the loss and of the gradients.
+//
+// `state_gradient` (null: forward only) must be zero and receives the gradient of the state.
+template <int SEQUENCES>
+double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequences,
+                const Head<const float>& head, const float* state, float* state_gradient,
+                const Head<float>& gradient) {
+    const Batch& batch = sequences.batch;
+    double loss = 0;
+    std::vector<float> values(head.maps), change(head.maps), slopes(head.classes);
+    for (int unit = 0; unit < row.units; ++unit)
+        for (int s = 0; s < SEQUENCES; ++s) {
+            const int sequence = sequences.in_lane(unit, s);
+            if (sequence < 0) continue;
+            for (int position = 0; position < row.columns; ++position) {
+                const size_t cell = size_t(row.column(unit, position)) * row.height * vectors * LANES;
+                const size_t place = size_t(sequence) * row.columns + position;
+                float* logits = batch.logits + place * head.classes;
+                for (int map = 0; map < head.maps; ++map)
+                    values[map] = state[cell + map * SEQUENCES + s];
+                float largest = -INFINITY;
+                for (int one = 0; one < head.classes; ++one) {
+                    const float* weight = head.weight + size_t(one) * head.maps;
+                    float sum = 0;
+                    for (int map = 0; map < head.maps; ++map) sum += weight[map] * values[map];
+                    logits[one] = sum + head.bias[one];
+                    largest = std::max(largest, logits[one]);
+                }
+                if (!state_gradient) continue;
+                float sum = 0;
+                for (int one = 0; one < head.classes; ++one)
+                    sum += slopes[one] = std::exp(logits[one] - largest);
+                const int64_t target = batch.targets[place];
+                const float weight = batch.weights[place];
+                loss += double(weight) * (std::log(sum) + largest - logits[target]);
+                if (weight == 0) continue;
+                std::fill(change.begin(), change.end(), 0.0f);
+                for (int one = 0; one < head.classes; ++one) {
+                    const float slope = weight * (slopes[one] / sum - (one == target));
+                    const float* out = head.weight + size_t(one) * head.maps;
+                    float* out_gradient = gradient.weight + size_t(one) * head.maps;
+                    gradient.bias[one] += slope;
+                    for (int map = 0; map < head.maps; ++map) {
+                        out_gradient[map] += slope * values[map];
+                        change[map] += slope * out[map];
+                    }
+                }
+                for (int map = 0; map < head.maps; ++map)
+                    state_gradient[cell + map * SEQUENCES + s] = change[map];
+            }
+        }
+    return loss;
+}

@@ -1,0 +1,465 @@
+// The Neural GPU's recurrence (SPECS B.1), forward and backward, for a few sequences at a time.
+//
+// A layer (one convolutional GRU) maps a state s to
+//
+//     [r, g] = gate(conv(s; W_rg) + b_rg + 1)      gate(x) = clip(q·sigmoid(x) - (q - 1)/2, 0, 1)
+//     c = tanh(conv(r·s; W_c) + b_c)
+//     s' = mask · (g·s + (1 - g)·c)
+//
+// and, with D the gradient of s' and ⊙' the gradient through a convolution, backwards
+//
+//     D ← mask · D,   dc = D·(1 - g)·(1 - c²),   p = conv'(dc; W_c)         (gradient of r·s)
+//     d[r, g] = gate'·[p·s, D·(s - c)],   D ← D·g + p·r + conv'(d[r, g]; W_rg)
+//
+// A time step is a dropout and all layers, with the weight copy t mod copies; a sequence that has had
+// its steps stays as it is. Kept a layer and time: s, r·s, [r, g], c. Only every `segment`-th state
+// outlives the forward pass; the steps between are computed again before their backward pass.
+#pragma once
+
+#include <numeric>
+
+#include "head.h"
+#include "kernel.h"
+#include "memory.h"
+
+template <int SEQUENCES>
+class NeuralGpu {
+   public:
+    // Packed once a step, read by all threads.
+    struct Weights {
+        std::vector<const float*> gates, gates_bias, gates_back, candidate, candidate_bias,
+            candidate_back;  // by copy · layers + layer
+        const float* embedding;  // tanh of it, filled up, symbol 0 zero: (symbols, filled)
+    };
+    // Of one chunk of the batch.
+    struct Gradients {
+        std::vector<float*> gates, gates_bias, candidate, candidate_bias;
+        float *embedding, *head_weight, *head_bias;
+        float *first, *end;  // all of them lie in between
+    };
+
+    explicit NeuralGpu(const Step& step)
+        : step_(step),
+          gates_{2, step.maps, 3},
+          candidate_{1, step.maps, 3},
+          vectors_(candidate_.vectors()),
+          filled_(candidate_.filled()) {}
+
+    int parts() const { return step_.copies * step_.layers; }
+    bool training() const { return step_.gradient != nullptr; }
+
+    size_t weight_floats() const {
+        const size_t forward = gates_.forward().size() + candidate_.forward().size();
+        const size_t biases = 3 * size_t(vectors_) * LANES;
+        return parts() * (forward * (training() ? 2 : 1) + biases + 6 * 16) +
+               size_t(step_.input_symbols) * filled_ + 64;
+    }
+
+    Weights pack(Memory& memory) const {
+        Weights weights;
+        for (int copy = 0; copy < step_.copies; ++copy)
+            for (int layer = 0; layer < step_.layers; ++layer) {
+                const float* const* from = step_.parameter + 1 + 4 * layer;
+                const auto part = [&](const auto& kernel, int which, float plus, auto& forward,
+                                      auto& bias, auto& back) {
+                    const float* weight = from[which] + copy * kernel.weights();
+                    float* packed = memory.take(kernel.forward().size());
+                    kernel.pack_forward(weight, packed);
+                    forward.push_back(packed);
+                    packed = memory.take(size_t(kernel.parts) * vectors_ * LANES);
+                    kernel.pack_bias(from[which + 1] + copy * kernel.biases(), plus, packed);
+                    bias.push_back(packed);
+                    if (!training()) return;
+                    packed = memory.take(kernel.backward().size());
+                    kernel.pack_backward(weight, packed);
+                    back.push_back(packed);
+                };
+                part(gates_, 0, 1.0f, weights.gates, weights.gates_bias, weights.gates_back);
+                part(candidate_, 2, 0.0f, weights.candidate, weights.candidate_bias,
+                     weights.candidate_back);
+            }
+        float* table = memory.take(size_t(step_.input_symbols) * filled_);
+        std::fill_n(table, size_t(step_.input_symbols) * filled_, 0.0f);
+        for (int symbol = 1; symbol < step_.input_symbols; ++symbol)
+            for (int map = 0; map < step_.maps; ++map)
+                table[symbol * filled_ + map] =
+                    std::tanh(step_.parameter[0][symbol * step_.maps + map]);
+        weights.embedding = table;
+        return weights;
+    }
+
+    size_t gradient_floats() const {
+        const size_t kernels = gates_.forward().size() + candidate_.forward().size();
+        return parts() * (kernels + 3 * size_t(vectors_) * LANES + 4 * 16) +
+               size_t(step_.input_symbols) * step_.maps +
+               size_t(step_.output_symbols) * (step_.maps + 1) + 64;
+    }
+
+    Gradients zero_gradients(Memory& memory) const {
+        Gradients gradients;
+        gradients.first = memory.next();
+        for (int part = 0; part < parts(); ++part) {
+            gradients.gates.push_back(memory.take(gates_.forward().size()));
+            gradients.gates_bias.push_back(memory.take(2 * size_t(vectors_) * LANES));
+            gradients.candidate.push_back(memory.take(candidate_.forward().size()));
+            gradients.candidate_bias.push_back(memory.take(size_t(vectors_) * LANES));
+        }
+        gradients.embedding = memory.take(size_t(step_.input_symbols) * step_.maps);
+        gradients.head_weight = memory.take(size_t(step_.output_symbols) * step_.maps);
+        gradients.head_bias = memory.take(step_.output_symbols);
+        gradients.end = memory.next();
+        std::fill(gradients.first, gradients.end, 0.0f);
+        return gradients;
+    }
+
+    // Gradients of all chunks into torch's order.
+    void unpack(const Gradients& from) const {
+        float* const* to = step_.gradient;
+        for (int copy = 0; copy < step_.copies; ++copy)
+            for (int layer = 0; layer < step_.layers; ++layer) {
+                const int part = copy * step_.layers + layer;
+                float* const* layer_to = to + 1 + 4 * layer;
+                gates_.unpack(from.gates[part], from.gates_bias[part],
+                              layer_to[0] + copy * gates_.weights(),
+                              layer_to[1] + copy * gates_.biases());
+                candidate_.unpack(from.candidate[part], from.candidate_bias[part],
+                                  layer_to[2] + copy * candidate_.weights(),
+                                  layer_to[3] + copy * candidate_.biases());
+            }
+        float* const* head_to = to + 1 + 4 * step_.layers;
+        std::copy_n(from.embedding, size_t(step_.input_symbols) * step_.maps, to[0]);
+        std::copy_n(from.head_weight, size_t(step_.output_symbols) * step_.maps, head_to[0]);
+        std::copy_n(from.head_bias, step_.output_symbols, head_to[1]);
+    }
+
+    // Run sequences first … first + count - 1 of a batch and add their gradients.
+    Costs run(const Batch& batch, int first, int count, const Weights& weights,
+              Gradients* gradients) const {
+        Run run{*this, {batch, first, count}, weights, gradients};
+        return {run.all(), 0};
+    }
+
+   private:
+    struct Run {
+        const NeuralGpu& net;
+        Sequences<SEQUENCES> sequences;
+        const Weights& weights;
+        Gradients* gradients;
+        Row row{};
+        int times = 0, segment = 0, vectors = 0;
+        bool unequal = false;  // whether some sequence ends before `times`
+        std::vector<float*> state, reset_state, gates, candidate, snapshot;  // kept
+        float *change = nullptr, *held = nullptr, *inner = nullptr, *gate_change = nullptr,
+              *candidate_change = nullptr;
+        std::vector<Vector> mask;
+
+        double all() {
+            const Step& step = net.step_;
+            const Batch& batch = sequences.batch;
+            row = {sequences.units(), batch.columns, step.height};
+            vectors = net.vectors_;
+            int fewest = batch.steps[sequences.first];
+            times = fewest;
+            for (int index = 1; index < sequences.count; ++index) {
+                times = std::max(times, batch.steps[sequences.first + index]);
+                fewest = std::min(fewest, batch.steps[sequences.first + index]);
+            }
+            unequal = fewest < times;
+            segment = gradients ? std::min(std::max(step.segment, 1), std::max(times, 1)) : 1;
+            Memory memory(floats());
+            prepare(memory);
+            const Head<const float> head{step.output_symbols, step.maps,
+                                         step.parameter[step.parameters - 2],
+                                         step.parameter[step.parameters - 1]};
+            embed();
+            const int segments = times ? (times - 1) / segment + 1 : 0;
+            for (int index = 0; index < segments; ++index) {
+                if (gradients && index + 1 < segments)
+                    std::copy_n(state[0], row.size(vectors), snapshot[index]);
+                forward(index * segment, std::min(times, (index + 1) * segment));
+                if (index + 1 < segments) std::swap(state[0], state[last_state(index)]);
+            }
+            const float* final = state[segments ? last_state(segments - 1) : 0];
+            if (!gradients)
+                return read_out<SEQUENCES>(row, vectors, sequences, head, final, nullptr, {});
+            std::fill_n(change, row.size(vectors), 0.0f);
+            const double loss = read_out<SEQUENCES>(
+                row, vectors, sequences, head, final, change,
+                {step.output_symbols, step.maps, gradients->head_weight, gradients->head_bias});
+            for (int index = segments - 1; index >= 0; --index) {
+                if (index + 1 < segments) {
+                    std::copy_n(snapshot[index], row.size(vectors), state[0]);
+                    forward(index * segment, (index + 1) * segment);
+                }
+                backward(index * segment, std::min(times, (index + 1) * segment));
+            }
+            embed_backward();
+            return loss;
+        }
+
+        // The place in `state` of what a segment leaves.
+        int last_state(int index) const {
+            return (std::min(times, (index + 1) * segment) - index * segment) * net.step_.layers;
+        }
+
+        size_t floats() const {
+            const int kept = segment * net.step_.layers;
+            const size_t one = Memory::rounded(row.size(vectors));
+            const int snapshots = gradients ? (times - 1) / segment : 0;
+            size_t sum = one * (kept + 1) + one * 4 * kept + one * snapshots;
+            if (gradients) sum += one * 6;
+            return sum + 64 * kept;
+        }
+
+        void prepare(Memory& memory) {
+            const int kept = segment * net.step_.layers;
+            const auto array = [&](int multiple) {
+                float* place = memory.take(row.size(multiple * vectors));
+                row.clear_gaps(place, multiple * vectors);
+                return place;
+            };
+            for (int index = 0; index <= kept; ++index) state.push_back(array(1));
+            for (int index = 0; index < kept; ++index) {
+                reset_state.push_back(array(1));
+                gates.push_back(array(2));
+                candidate.push_back(array(1));
+            }
+            if (gradients) {
+                for (int index = 0; index < (times - 1) / segment; ++index)
+                    snapshot.push_back(memory.take(row.size(vectors)));
+                change = array(1);
+                held = array(1);
+                inner = array(1);
+                gate_change = array(2);
+                candidate_change = array(1);
+            }
+            const Batch& batch = sequences.batch;
+            for (int unit = 0; unit < row.units; ++unit)
+                for (int position = 0; position < row.columns; ++position)
+                    mask.push_back(sequences.lanes(unit, [&](int sequence) {
+                        return batch.mask[size_t(sequence) * batch.columns + position];
+                    }));
+        }
+
+        int part(int time, int layer) const {
+            return time % net.step_.copies * net.step_.layers + layer;
+        }
+
+        // The embedded symbols: tanh of the table in the first rows, zero elsewhere.
+        void embed() {
+            const Batch& batch = sequences.batch;
+            std::fill_n(state[0], row.size(vectors), 0.0f);
+            each_symbol([&](int64_t symbol, int s, size_t cell) {
+                const float* from = weights.embedding + symbol * net.filled_;
+                for (int map = 0; map < net.step_.maps; ++map)
+                    state[0][cell + map * SEQUENCES + s] = from[map];
+            }, batch);
+        }
+
+        void embed_backward() {
+            each_symbol([&](int64_t symbol, int s, size_t cell) {
+                const float* value = weights.embedding + symbol * net.filled_;
+                float* to = gradients->embedding + symbol * net.step_.maps;
+                for (int map = 0; map < net.step_.maps; ++map)
+                    to[map] += change[cell + map * SEQUENCES + s] * (1 - value[map] * value[map]);
+            }, sequences.batch);
+        }
+
+        // Symbols other than pad: visit(symbol, lane's sequence, first float of the cell).
+        template <class Visit>
+        void each_symbol(Visit visit, const Batch& batch) const {
+            row.each_cell(vectors, [&](int unit, int position, int height, size_t cell) {
+                if (height >= batch.rows) return;
+                for (int s = 0; s < SEQUENCES; ++s) {
+                    const int sequence = sequences.in_lane(unit, s);
+                    if (sequence < 0) continue;
+                    const int64_t symbol =
+                        batch.inputs[(size_t(sequence) * batch.rows + height) * batch.columns +
+                                     position];
+                    if (symbol) visit(symbol, s, cell);
+                }
+            });
+        }
+
+        // 1 in the lanes of sequences that take part in a time step.
+        Vector active(int unit, int time) const {
+            return sequences.lanes(unit, [&](int sequence) {
+                return time < sequences.batch.steps[sequence] ? 1.0f : 0.0f;
+            });
+        }
+
+        void forward(int from, int to) {
+            const int layers = net.step_.layers;
+            for (int time = from; time < to; ++time) {
+                const int base = (time - from) * layers;
+                drop(state[base], time);
+                for (int layer = 0; layer < layers; ++layer)
+                    layer_forward(part(time, layer), base + layer);
+                if (unequal) restore(state[base + layers], state[base], time);
+            }
+        }
+
+        // Put back the sequences that had had their steps.
+        void restore(float* now, const float* before, int time) const {
+            row.each_cell(vectors, [&](int unit, int, int, size_t cell) {
+                const Vector running = active(unit, time);
+                for (int v = 0; v < vectors; ++v) {
+                    const size_t place = cell + v * LANES;
+                    at(now + place) = running != 0.0f ? at(now + place) : at(before + place);
+                }
+            });
+        }
+
+        // Multiply by the dropout mask of a time, in the sequences that are running.
+        void drop(float* array, int time) const {
+            const Batch& batch = sequences.batch;
+            if (!batch.rows_hashed || !batch.threshold) return;
+            const int maps = net.step_.maps, height = row.height;
+            Words lane_map;
+            for (int lane = 0; lane < LANES; ++lane) lane_map[lane] = lane / SEQUENCES;
+            std::vector<Words> hashes(row.units);
+            std::vector<Vector> running(row.units);
+            for (int unit = 0; unit < row.units; ++unit) {
+                running[unit] = active(unit, time);
+                for (int lane = 0; lane < LANES; ++lane) {
+                    const int sequence = sequences.in_lane(unit, lane % SEQUENCES);
+                    hashes[unit][lane] =
+                        sequence < 0 ? 0
+                                     : batch.rows_hashed[size_t(time) * batch.sequences + sequence];
+                }
+            }
+            row.each_cell(vectors, [&](int unit, int position, int y, size_t cell) {
+                const uint32_t element = uint32_t(position * height + y) * maps;
+                for (int v = 0; v < vectors; ++v) {
+                    const Words word =
+                        hashed(hashes[unit], lane_map + (element + v * (LANES / SEQUENCES)));
+                    Vector factor = (word >> 1) < batch.threshold ? every(0.0f) : every(batch.scale);
+                    if (unequal) factor = running[unit] != 0.0f ? factor : every(1.0f);
+                    at(array + cell + v * LANES) *= factor;
+                }
+            });
+        }
+
+        Vector gate(Vector x) const {
+            const float cutoff = net.step_.gate_cutoff;
+            const Vector y = sigmoid(x);
+            return cutoff < 1.01f ? y : clamp(cutoff * y - (cutoff - 1) / 2, 0.0f, 1.0f);
+        }
+
+        // The gate's derivative from its value; 0 where it was clipped.
+        Vector gate_slope(Vector y) const {
+            const float cutoff = net.step_.gate_cutoff;
+            if (cutoff < 1.01f) return y * (1.0f - y);
+            const Vector inside = (y + (cutoff - 1) / 2) / cutoff;
+            const Vector slope = cutoff * inside * (1.0f - inside);
+            return (y <= 0.0f) | (y >= 1.0f) ? every(0.0f) : slope;
+        }
+
+        void layer_forward(int part, int kept) {
+            const float* s = state[kept];
+            float* next = state[kept + 1];
+            float *rg = gates[kept], *rs = reset_state[kept], *c = candidate[kept];
+            convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates[part], s, Start::bias,
+                                weights.gates_bias[part], rg);
+            row.each_cell(vectors, [&](int, int, int, size_t cell) {
+                float* gate_cell = rg + 2 * cell;
+                for (int v = 0; v < vectors; ++v) {
+                    Vector& r = at(gate_cell + v * LANES);
+                    Vector& g = at(gate_cell + (vectors + v) * LANES);
+                    r = gate(r);
+                    g = gate(g);
+                    at(rs + cell + v * LANES) = r * at(s + cell + v * LANES);
+                }
+            });
+            convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate[part], rs,
+                                Start::bias, weights.candidate_bias[part], c);
+            row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
+                const Vector seen = mask[unit * row.columns + position];
+                for (int v = 0; v < vectors; ++v) {
+                    const size_t place = cell + v * LANES;
+                    const Vector g = at(rg + 2 * cell + (vectors + v) * LANES);
+                    const Vector y = hyperbolic_tangent(at(c + place));
+                    at(c + place) = y;
+                    at(next + place) = seen * (y + g * (at(s + place) - y));
+                }
+            });
+        }
+
+        void backward(int from, int to) {
+            const int layers = net.step_.layers;
+            for (int time = to - 1; time >= from; --time) {
+                if (unequal) hold(time);
+                for (int layer = layers - 1; layer >= 0; --layer)
+                    layer_backward(part(time, layer), (time - from) * layers + layer);
+                drop(change, time);
+                if (unequal)
+                    row.each_cell(vectors, [&](int, int, int, size_t cell) {
+                        for (int v = 0; v < vectors; ++v)
+                            at(change + cell + v * LANES) += at(held + cell + v * LANES);
+                    });
+            }
+        }
+
+        // Set the gradients of sequences aside that a time step leaves as they are.
+        void hold(int time) {
+            row.each_cell(vectors, [&](int unit, int, int, size_t cell) {
+                const Vector running = active(unit, time);
+                for (int v = 0; v < vectors; ++v) {
+                    Vector& d = at(change + cell + v * LANES);
+                    at(held + cell + v * LANES) = (1.0f - running) * d;
+                    d *= running;
+                }
+            });
+        }
+
+        void layer_backward(int part, int kept) {
+            const float *s = state[kept], *rg = gates[kept], *rs = reset_state[kept],
+                        *c = candidate[kept];
+            std::vector<Vector> candidate_sum(vectors, Vector{}), gate_sum(2 * vectors, Vector{});
+            row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
+                const Vector seen = mask[unit * row.columns + position];
+                for (int v = 0; v < vectors; ++v) {
+                    const size_t place = cell + v * LANES;
+                    const Vector d = seen * at(change + place);
+                    const Vector g = at(rg + 2 * cell + (vectors + v) * LANES);
+                    const Vector y = at(c + place);
+                    const Vector dc = d * (1.0f - g) * (1.0f - y * y);
+                    const Vector dg = d * (at(s + place) - y) * gate_slope(g);
+                    at(candidate_change + place) = dc;
+                    at(gate_change + 2 * cell + (vectors + v) * LANES) = dg;
+                    at(change + place) = d * g;
+                    at(inner + place) = Vector{};
+                    candidate_sum[v] += dc;
+                    gate_sum[vectors + v] += dg;
+                }
+            });
+            convolve<SEQUENCES>(row, net.candidate_.backward(), weights.candidate_back[part],
+                                candidate_change, Start::output, nullptr, inner);
+            row.each_cell(vectors, [&](int, int, int, size_t cell) {
+                for (int v = 0; v < vectors; ++v) {
+                    const size_t place = cell + v * LANES;
+                    const Vector r = at(rg + 2 * cell + v * LANES);
+                    const Vector p = at(inner + place);
+                    const Vector dr = p * at(s + place) * gate_slope(r);
+                    at(gate_change + 2 * cell + v * LANES) = dr;
+                    at(change + place) += p * r;
+                    gate_sum[v] += dr;
+                }
+            });
+            convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back[part], gate_change,
+                                Start::output, nullptr, change);
+            add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
+                                           gradients->candidate[part]);
+            add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
+                                           gradients->gates[part]);
+            for (int v = 0; v < vectors; ++v)
+                at(gradients->candidate_bias[part] + v * LANES) += candidate_sum[v];
+            for (int v = 0; v < 2 * vectors; ++v)
+                at(gradients->gates_bias[part] + v * LANES) += gate_sum[v];
+        }
+    };
+
+    const Step& step_;
+    Kernel<SEQUENCES> gates_, candidate_;
+    int vectors_, filled_;
+};
