@@ -1,0 +1,1 @@
+"""What a user would otherwise run: loops over `nn.Conv`, JAX with scan and vmap, TensorFlow."""
