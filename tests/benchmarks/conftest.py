@@ -1,0 +1,5 @@
+"""One torch thread: the tests share two cores."""
+
+import torch
+
+torch.set_num_threads(1)
