@@ -4,23 +4,22 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.peers.naive import NaiveLoop, naive_network
 from benchmarks.peers.naive_neural_gpu import NaiveNeuralGPU
 from benchmarks.workload import Workload
 from ngpu_core.data import TrainingData
-from ngpu_core.engines.autograd import AutogradEngine
-from ngpu_core.engines.engine import Differentiated
 from ngpu_core.evaluation import to_bin
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
-from ngpu_core.packing import SeedPack
-from ngpu_core.relaxation import add_pull
+from ngpu_core.randomness import stream
 from ngpu_core.tasks.registry import task
 
 NEURAL_GPU = Workload(family="neural_gpu", filters=5, lengths=(9,), seeds=1, batch=3)
@@ -39,61 +38,84 @@ def drawn(workload: Workload) -> list[Bin]:
     return [to_bin([one], size, "cpu") for one, size in zip(batches, sizes, strict=True)]
 
 
-def definition(workload: Workload, bins: list[Bin]) -> tuple[Differentiated, SeedPack]:
-    """Our readable network without dropout, its gradients with the relaxation pull."""
+@dataclass(frozen=True, kw_only=True)
+class Defined:
+    """What our readable network says of one seed, without dropout and without the seed axis."""
+
+    parameters: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    loss: float
+    saturation: float
+
+
+def definition(workload: Workload, bins: list[Bin]) -> Defined:
+    """Loss and gradients in float64; the gradients with relaxation pull and saturation cost."""
     config = workload.config
     model = network(config.model)
-    pack = SeedPack.initialize(model, [0], "cpu")
-    pack.parameters = {name: value.double() for name, value in pack.parameters.items()}
-    if workload.family == "neural_gpu":  # equal biases of all copies have no pull
-        generator = torch.Generator().manual_seed(0)
-        for name, value in pack.parameters.items():
-            if name.endswith("bias"):
-                value += 0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
-    weight = torch.full((1,), config.training.saturation, dtype=torch.float64)
-    found = AutogradEngine(model).differentiate(pack.parameters, bins, None, weight)
-    add_pull(model, pack, found.gradients, torch.full_like(weight, config.training.pull))
-    return found, pack
+    leaves = {
+        name: torch.from_numpy(value).double()[None]
+        for name, value in model.initialize(stream(0, "init")).items()
+    }
+    generator = torch.Generator().manual_seed(0)
+    for name, value in leaves.items():
+        if name in model.relaxed:  # equal biases of all copies would have no pull
+            value += 0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
+        value.requires_grad_()
+    output = model.forward(leaves, bins)
+    losses = [model.loss(one, batch) for one, batch in zip(output.logits, bins, strict=True)]
+    loss = torch.stack(losses).mean()
+    pull = sum(
+        (leaves[name] - leaves[name].mean(dim=1, keepdim=True)).square().sum()
+        for name in model.relaxed
+    )
+    training = config.training
+    (loss + training.pull * pull + training.saturation * output.saturation.sum()).backward()
+    return Defined(
+        parameters={name: value.detach()[0] for name, value in leaves.items()},
+        gradients={name: value.grad[0] for name, value in leaves.items() if value.grad is not None},
+        loss=loss.item(),
+        saturation=output.saturation.item(),
+    )
 
 
 def test_the_naive_neural_gpu_is_ours() -> None:
     config = NEURAL_GPU.config
     batch = task("badd").sample(np.random.default_rng(0), 4, 9)  # two rows
     bins = [to_bin([batch], 9, "cpu")]
-    ours, pack = definition(NEURAL_GPU, bins)
+    ours = definition(NEURAL_GPU, bins)
     model = NaiveNeuralGPU(config).double().eval()
-    model.load({name: value[0] for name, value in pack.parameters.items()})
+    model.load(ours.parameters)
 
     loss, _ = model.loss(bins[0].inputs[0], bins[0].targets[0])
     (loss + model.penalty()).backward()
 
-    assert loss.item() == pytest.approx(ours.losses.item(), rel=1e-12)
+    assert loss.item() == pytest.approx(ours.loss, rel=1e-12)
     named = dict(model.named_parameters())
-    torch.testing.assert_close(named["embedding.weight"].grad, ours.gradients["embedding"][0])
-    torch.testing.assert_close(named["output.weight"].grad, ours.gradients["output.weight"][0])
+    torch.testing.assert_close(named["embedding.weight"].grad, ours.gradients["embedding"])
+    torch.testing.assert_close(named["output.weight"].grad, ours.gradients["output.weight"])
     for index in range(len(model.units)):
         layer, copy = divmod(index, config.model.weight_copies)
         for name in ("gates.weight", "gates.bias", "candidate.weight", "candidate.bias"):
             theirs = named[f"units.{index}.{name}"].grad
-            torch.testing.assert_close(theirs, ours.gradients[f"gru{layer}.{name}"][0, copy])
+            torch.testing.assert_close(theirs, ours.gradients[f"gru{layer}.{name}"][copy])
 
 
 def test_the_naive_diagonal_network_is_ours() -> None:
     bins = drawn(DIAGONAL)
-    ours, pack = definition(DIAGONAL, bins)
+    ours = definition(DIAGONAL, bins)
     loop = NaiveLoop(DIAGONAL.config, 0)
-    loop.model.double().eval().load({name: value[0] for name, value in pack.parameters.items()})
+    loop.model.double().eval().load(ours.parameters)
 
     batches = [(batch.inputs[0], batch.targets[0]) for batch in bins]
     objective, loss, _ = loop._objective(batches)
     objective.backward()
 
-    assert loss.item() == pytest.approx(ours.losses.item(), rel=1e-12)
-    expected = ours.losses + DIAGONAL.config.training.saturation * ours.saturation
-    assert objective.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert loss.item() == pytest.approx(ours.loss, rel=1e-12)
+    expected = ours.loss + DIAGONAL.config.training.saturation * ours.saturation
+    assert objective.item() == pytest.approx(expected, rel=1e-9)
     theirs = {"embedding.weight": "input.weight", "embedding_bias": "input.bias"}
     for name, value in loop.model.named_parameters():
-        torch.testing.assert_close(value.grad, ours.gradients[theirs.get(name, name)][0])
+        torch.testing.assert_close(value.grad, ours.gradients[theirs.get(name, name)])
 
 
 @pytest.mark.parametrize("workload", [NEURAL_GPU, DIAGONAL], ids=lambda one: one.family)
@@ -123,8 +145,8 @@ def interpreter(module: str) -> str:
 @pytest.mark.parametrize(("module", "workload"), [("jax", NEURAL_GPU), ("tensorflow", DIAGONAL)])
 def test_a_foreign_peer_is_ours(module: str, workload: Workload, tmp_path: Path) -> None:
     bins = drawn(workload)
-    ours, pack = definition(workload, bins)
-    given = {name: value[0].numpy() for name, value in pack.parameters.items()}
+    ours = definition(workload, bins)
+    given = {name: value.numpy() for name, value in ours.parameters.items()}
     for place, batch in enumerate(bins):
         given[f"inputs.{place}"] = batch.inputs[0].numpy().astype(np.int32)
         given[f"targets.{place}"] = batch.targets[0].numpy().astype(np.int32)
@@ -138,7 +160,7 @@ def test_a_foreign_peer_is_ours(module: str, workload: Workload, tmp_path: Path)
     )
 
     found = np.load(tmp_path / "out.npz")
-    assert found["entropy"] == pytest.approx(ours.losses.item(), rel=1e-12)
+    assert found["entropy"] == pytest.approx(ours.loss, rel=1e-12)
     for name in set(found) - {"entropy", "saturation"}:
-        expected = ours.gradients[name][0].numpy()
+        expected = ours.gradients[name].numpy()
         np.testing.assert_allclose(found[name], expected, rtol=1e-7, atol=1e-11)
