@@ -14,11 +14,16 @@ FAILED_DRAWS = 20
 
 def pad(batch: Batch, length: int) -> Batch:
     """Pad a batch with symbol 0 to `length` columns."""
-    missing = length - batch.targets.shape[1]
-    return Batch(
-        inputs=np.pad(batch.inputs, ((0, 0), (0, 0), (0, missing))),
-        targets=np.pad(batch.targets, ((0, 0), (0, missing))),
+    columns = batch.targets.shape[1]
+    if columns == length:
+        return batch
+    padded = Batch(  # several times faster than np.pad
+        inputs=np.zeros((*batch.inputs.shape[:2], length), batch.inputs.dtype),
+        targets=np.zeros((len(batch.targets), length), batch.targets.dtype),
     )
+    padded.inputs[:, :, :columns] = batch.inputs
+    padded.targets[:, :columns] = batch.targets
+    return padded
 
 
 def stack(batches: list[Batch]) -> Batch:

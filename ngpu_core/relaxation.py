@@ -4,24 +4,25 @@ import torch
 from torch import Tensor
 
 from ngpu_core.models.network import Network
-from ngpu_core.optimizers import per_seed
 from ngpu_core.packing import SeedPack
 
 
-def add_pull(network: Network, pack: SeedPack, gradients: dict[str, Tensor], pulls: Tensor) -> None:
-    """Add the gradient of pull · Σ |copy − mean|² to each seed's gradients, in place.
+def add_pull(network: Network, pack: SeedPack, gradients: Tensor, pulls: Tensor) -> None:
+    """Add the gradient of pull · Σ |copy - mean|² to each seed's gradients, in place.
 
     Args:
         network: Says which parameters have copies.
         pack: The parameters, (S, copies, …).
-        gradients: Name → (S, …).
+        gradients: (S, N).
         pulls: Weight of the pull, (S,).
     """
+    views = pack.layout.views(gradients)
     for name in network.relaxed:
         copies = pack.parameters[name]
         if copies.shape[1] > 1:
             spread = copies - copies.mean(dim=1, keepdim=True)
-            gradients[name].add_(spread * per_seed(2 * pulls, spread))
+            weights = 2 * pulls.view(-1, *[1] * (spread.dim() - 1))
+            views[name].addcmul_(spread, weights)
 
 
 @torch.no_grad()

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from ngpu_core.ahead import DataAhead
 from ngpu_core.config import RunConfig
-from ngpu_core.curriculum import Curriculum, EpochStatistics, draw_length
-from ngpu_core.data import TrainingData
+from ngpu_core.curriculum import Curriculum, EpochStatistics
 from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.choice import choose
 from ngpu_core.engines.engine import Differentiated, Engine
@@ -24,9 +24,7 @@ from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded, Trai
 from ngpu_core.models.network import Bin
 from ngpu_core.optimizers import add_gradient_noise, optimizer
 from ngpu_core.packing import SeedPack
-from ngpu_core.randomness import stream
 from ngpu_core.relaxation import add_pull, average_copies
-from ngpu_core.tasks.registry import Batch
 
 #: Seconds between two `Progress` events.
 PROGRESS_SECONDS = 1.0
@@ -70,7 +68,6 @@ class EpochCounts:
 class SeedProgress:
     """One seed's changing state beside its tensors."""
 
-    data: TrainingData
     curriculum: Curriculum
     first_loss: float | None = None
     epoch: EpochCounts = field(default_factory=EpochCounts)
@@ -104,7 +101,8 @@ class PackTrainer:
     ) -> None:
         self.config = config
         self.device = device
-        self.engine = engine or choose(config, device=device, threads=threads)
+        share = max(1, threads // max(1, len(seeds)))
+        self.engine = engine or choose(config, device=device, threads=share)
         self.pack = SeedPack.initialize(self.engine.network, seeds, device)
         side_by_side = min(threads, len(seeds)) if self.engine.releases_interpreter else 1
         self._threads = ThreadPoolExecutor(side_by_side) if side_by_side > 1 else None
@@ -112,12 +110,10 @@ class PackTrainer:
         self.optimizer.prepare(self.pack)
         self.step = 0
         self._progress = {
-            seed: SeedProgress(
-                data=TrainingData(config=config, seed=seed), curriculum=Curriculum.start(config)
-            )
-            for seed in self.pack.seeds
+            seed: SeedProgress(curriculum=Curriculum.start(config)) for seed in self.pack.seeds
         }
         self._active = list(self.pack.seeds)
+        self._data = DataAhead(config, self.pack.seeds)
 
     def seed_state(self, seed: int) -> dict[str, Any]:
         """One seed's weights and training state, between two epochs: tensors and plain values."""
@@ -157,8 +153,18 @@ class PackTrainer:
             progress.epoch = EpochCounts()
         self.step = steps.pop()
 
+    def close(self) -> None:
+        """End the threads; training may go on, with new ones."""
+        self._data.close()
+
     def events(self) -> Iterator[Event]:
         """Train to the end, yielding facts as they become true."""
+        try:
+            yield from self._train()
+        finally:
+            self.close()
+
+    def _train(self) -> Iterator[Event]:
         reported = time.monotonic()
         while self._active:
             yield from self._diverged(self.train_step())
@@ -192,15 +198,15 @@ class PackTrainer:
         curricula = [self._progress[seed].curriculum for seed in seeds]
         weights = torch.tensor([one.saturation_weight for one in curricula], device=self.device)
         found = self.engine.differentiate(pack.parameters, bins, self._dropout(seeds), weights)
-        gradients = found.gradients
+        gradients = pack.layout.rows(found.gradients)
         pulls = torch.tensor([one.pull for one in curricula], device=self.device)
         add_pull(self.engine.network, pack, gradients, pulls)
         rates = [one.learning_rate for one in curricula]
         noise = self.config.training.gradient_noise
         add_gradient_noise(gradients, seeds, [noise * rate for rate in rates], self.step)
         self._count(seeds, bins, found, weights.tolist())
-        finite = torch.stack([g.flatten(1).isfinite().all(dim=1) for g in gradients.values()])
-        diverging = self._diverging(seeds, found.losses.tolist(), finite.all(dim=0).tolist())
+        finite = torch.linalg.vector_norm(gradients, dim=1).isfinite()
+        diverging = self._diverging(seeds, found.losses.tolist(), finite.tolist())
         self.optimizer.update(
             pack,
             gradients,
@@ -213,7 +219,8 @@ class PackTrainer:
 
     def _groups(self) -> list[tuple[list[int], list[Bin]]]:
         """This step's batches: seeds that are computed at once, and their bins."""
-        drawn = {seed: self._draw(seed) for seed in self._active}
+        lengths = {seed: self._progress[seed].curriculum.length for seed in self._active}
+        drawn = self._data.take(self.step, lengths)
         by_shape: dict[tuple[Any, ...], list[int]] = {}
         for seed, batches in drawn.items():
             shape = tuple(batch.targets.shape[1] for batch, _ in batches)
@@ -228,16 +235,6 @@ class PackTrainer:
             )
             for seeds in by_shape.values()
         ]
-
-    def _draw(self, seed: int) -> list[tuple[Batch, int]]:
-        """A seed's batches of this step, each with its padded length."""
-        progress, training = self._progress[seed], self.config.training
-        if training.schedule == "all_bins":
-            return [(progress.data.bin_batch(self.step, size), size) for size in training.bins]
-        generator = stream(seed, "length", self.step)
-        length = draw_length(self.config, progress.curriculum.length, generator)
-        batch = progress.data.curriculum_batch(self.step, length)
-        return [(batch, training.padded_length(length))]
 
     def _dropout(self, seeds: Sequence[int]) -> HashedDropout:
         return HashedDropout(

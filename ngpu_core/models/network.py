@@ -6,6 +6,7 @@ Every tensor carries the seeds of a pack on an axis of its own, S: parameters ar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -33,7 +34,7 @@ class Bin:
     targets: Tensor
     padded_length: int
 
-    @property
+    @cached_property
     def mask(self) -> Tensor:
         """1 where any input row or the target holds a symbol: (S, B, L) bool."""
         return (self.inputs > 0).any(dim=2) | (self.targets > 0)

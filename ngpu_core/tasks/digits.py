@@ -61,7 +61,9 @@ def significant(digits: Digits) -> Widths:
 
 def widen(digits: Digits, width: int) -> Digits:
     """Append zero digits up to `width` columns."""
-    return np.pad(digits, ((0, 0), (0, width - digits.shape[1])))
+    wide = np.zeros((len(digits), width), digits.dtype)  # several times faster than np.pad
+    wide[:, : digits.shape[1]] = digits
+    return wide
 
 
 def add(first: Digits, second: Digits, base: int, width: int) -> Digits:

@@ -5,14 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngpu_core.optimizers import Adam, AdaMax, add_gradient_noise
-from ngpu_core.packing import SeedPack
+from ngpu_core.packing import Layout, SeedPack
 
 numbers = st.floats(-3, 3, allow_nan=False, width=32)
 gradients = st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=6)
 
 
 def pack_of(values: list[list[float]]) -> SeedPack:
-    return SeedPack(seeds=tuple(range(len(values))), parameters={"w": torch.tensor(values)})
+    layout = Layout({"w": (len(values[0]),)})
+    return SeedPack(seeds=tuple(range(len(values))), layout=layout, rows=torch.tensor(values))
 
 
 def all_active(count: int) -> torch.Tensor:
@@ -28,7 +29,7 @@ def test_adam_clips_to_its_norm_and_takes_the_published_step(steps):
     value, first, second = [0.5, -0.25], [0.0, 0.0], [0.0, 0.0]
     for t, gradient in enumerate(steps, start=1):
         rates = torch.tensor([0.01])
-        adam.update(pack, {"w": torch.tensor([gradient])}, rates, all_active(1), t)
+        adam.update(pack, torch.tensor([gradient]), rates, all_active(1), t)
         norm = sum(g * g for g in gradient) ** 0.5
         for i, g in enumerate(gradient):
             g *= min(1.0, 1.0 / norm) if norm else 1.0
@@ -47,7 +48,7 @@ def test_adamax_clips_elementwise_to_its_running_maximum(steps):
     adamax.prepare(pack)
     value, first, maximum = [0.5, -0.25], [0.0, 0.0], [0.0, 0.0]
     for t, gradient in enumerate(steps, start=1):
-        adamax.update(pack, {"w": torch.tensor([gradient])}, torch.tensor([0.01]), all_active(1), t)
+        adamax.update(pack, torch.tensor([gradient]), torch.tensor([0.01]), all_active(1), t)
         decay = 1 - max(0.0005, 0.01 * 0.5 ** (t / 2000))
         for i, g in enumerate(gradient):
             bound = 1.2 * maximum[i] + 1e-4
@@ -62,14 +63,12 @@ def test_a_seed_that_is_not_active_keeps_its_values_even_under_a_gradient_of_nan
     for optimizer in (Adam(clip_norm=1.0, epsilon=1e-4), AdaMax(epsilon=1e-8)):
         pack = pack_of([[1.0, 2.0], [3.0, 4.0]])
         optimizer.prepare(pack)
-        gradient = {"w": torch.tensor([[float("nan"), 1.0], [1.0, 1.0]])}
+        gradient = torch.tensor([[float("nan"), 1.0], [1.0, 1.0]])
         optimizer.update(pack, gradient, torch.tensor([0.1, 0.1]), torch.tensor([False, True]), 1)
 
         assert pack.parameters["w"][0].tolist() == [1.0, 2.0]
         assert (pack.parameters["w"][1] < torch.tensor([3.0, 4.0])).all()
-        assert all(
-            value.isfinite().all() for slot in pack.slots.values() for value in slot.values()
-        )
+        assert all(slot.isfinite().all() for slot in pack.slots.values())
 
 
 def test_clipping_and_rates_are_each_seeds_own():
@@ -77,19 +76,19 @@ def test_clipping_and_rates_are_each_seeds_own():
     together = pack_of([[0.0, 0.0], [0.0, 0.0]])
     adam.prepare(together)
     gradient = torch.tensor([[100.0, 0.0], [0.1, 0.2]])
-    adam.update(together, {"w": gradient}, torch.tensor([0.1, 0.2]), all_active(2), 1)
+    adam.update(together, gradient, torch.tensor([0.1, 0.2]), all_active(2), 1)
     for place, rate in enumerate((0.1, 0.2)):
         alone = pack_of([[0.0, 0.0]])
         adam.prepare(alone)
-        adam.update(alone, {"w": gradient[[place]]}, torch.tensor([rate]), all_active(1), 1)
+        adam.update(alone, gradient[[place]], torch.tensor([rate]), all_active(1), 1)
         assert torch.equal(alone.parameters["w"][0], together.parameters["w"][place])
 
 
 def test_gradient_noise_has_its_deviation_and_is_keyed_by_seed_and_step():
     def noise(seeds, step):
-        gradients = {"w": torch.zeros(len(seeds), 4000)}
+        gradients = torch.zeros(len(seeds), 4000)
         add_gradient_noise(gradients, seeds, [0.5] * len(seeds), step)
-        return gradients["w"]
+        return gradients
 
     drawn = noise([3, 4], 7)
     assert drawn.abs().max() <= 1.0  # cut at two deviations

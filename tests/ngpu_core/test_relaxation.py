@@ -14,11 +14,8 @@ NETWORK = network(ModelConfig(filters=3, height=2, weight_copies=4))
 def pack_of(net, seeds=(2, 9, 4)) -> SeedPack:
     pack = SeedPack.initialize(net, seeds, "cpu")
     generator = torch.Generator().manual_seed(1)
-    pack.parameters = {
-        name: value.double() + torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        for name, value in pack.parameters.items()
-    }
-    return pack
+    noise = torch.randn(pack.rows.shape, generator=generator, dtype=torch.float64)
+    return SeedPack(seeds=pack.seeds, layout=pack.layout, rows=pack.rows.double() + noise)
 
 
 def penalty(pack: SeedPack, parameters, seed: int) -> torch.Tensor:
@@ -39,9 +36,11 @@ def test_the_closed_form_pull_is_the_gradient_of_the_penalty():
     costs = torch.stack([penalty(pack, leaves, seed) for seed in pack.seeds])
     (pulls * costs).sum().backward()
     before = {name: torch.full_like(value, 0.25) for name, value in pack.parameters.items()}
-    gradients = {name: value.clone() for name, value in before.items()}
+    rows = pack.layout.rows(before)
 
-    add_pull(NETWORK, pack, gradients, pulls)
+    add_pull(NETWORK, pack, rows, pulls)
+
+    gradients = pack.layout.views(rows)
 
     for name, gradient in gradients.items():
         added = leaves[name].grad if name in NETWORK.relaxed else torch.zeros_like(gradient)
@@ -72,8 +71,8 @@ def test_a_single_copy_and_a_family_without_copies_are_left_alone():
     ):
         pack = pack_of(net, seeds=(1,))
         before = {name: value.clone() for name, value in pack.parameters.items()}
-        gradients = {name: torch.ones_like(value) for name, value in before.items()}
+        gradients = torch.ones_like(pack.rows)
         add_pull(net, pack, gradients, torch.tensor([0.1], dtype=torch.float64))
         average_copies(net, pack, 1)
         assert all(torch.equal(value, before[name]) for name, value in pack.parameters.items())
-        assert all(torch.equal(value, torch.ones_like(value)) for value in gradients.values())
+        assert torch.equal(gradients, torch.ones_like(gradients))

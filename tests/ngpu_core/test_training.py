@@ -52,14 +52,14 @@ def test_a_diverging_seed_is_a_result_and_its_companions_finish():
         "neural_gpu",
         training__max_steps=40,
         training__learning_rate=1.0,
-        training__divergence_factor=1.2,
+        training__divergence_factor=1.5,
         training__max_length=5,
         evaluation__every=40,
     )
-    ended = [e for e in PackTrainer(config, list(range(5))).events() if isinstance(e, SeedEnded)]
+    ended = [e for e in PackTrainer(config, list(range(12))).events() if isinstance(e, SeedEnded)]
     outcomes = {e.seed: e.outcome for e in ended}
 
-    assert sorted(outcomes) == list(range(5))
+    assert sorted(outcomes) == list(range(12))
     assert Outcome.DIVERGED in outcomes.values()
     assert Outcome.FINISHED in outcomes.values()
     for event in ended:

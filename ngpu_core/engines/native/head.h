@@ -48,6 +48,10 @@ double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequenc
     const Batch& batch = sequences.batch;
     double loss = 0;
     std::vector<float> values(head.maps), change(head.maps), slopes(head.classes);
+    std::vector<float> by_map(size_t(head.maps) * head.classes);  // so that classes lie side by side
+    for (int one = 0; one < head.classes; ++one)
+        for (int map = 0; map < head.maps; ++map)
+            by_map[size_t(map) * head.classes + one] = head.weight[size_t(one) * head.maps + map];
     for (int unit = 0; unit < row.units; ++unit)
         for (int s = 0; s < SEQUENCES; ++s) {
             const int sequence = sequences.in_lane(unit, s);
@@ -58,14 +62,13 @@ double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequenc
                 float* logits = batch.logits + place * head.classes;
                 for (int map = 0; map < head.maps; ++map)
                     values[map] = state[cell + map * SEQUENCES + s];
-                float largest = -INFINITY;
-                for (int one = 0; one < head.classes; ++one) {
-                    const float* weight = head.weight + size_t(one) * head.maps;
-                    float sum = 0;
-                    for (int map = 0; map < head.maps; ++map) sum += weight[map] * values[map];
-                    logits[one] = sum + head.bias[one];
-                    largest = std::max(largest, logits[one]);
+                std::copy_n(head.bias, head.classes, logits);
+                for (int map = 0; map < head.maps; ++map) {
+                    const float* weight = by_map.data() + size_t(map) * head.classes;
+                    for (int one = 0; one < head.classes; ++one)
+                        logits[one] += weight[one] * values[map];
                 }
+                const float largest = *std::max_element(logits, logits + head.classes);
                 if (!state_gradient) continue;
                 float sum = 0;
                 for (int one = 0; one < head.classes; ++one)
