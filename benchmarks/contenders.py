@@ -135,6 +135,7 @@ def compete(
     rounds: int,
     seconds: float,
     between: Callable[[], float] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Rate], list[float]]:
     """Rounds in which every contender takes a turn.
 
@@ -143,13 +144,17 @@ def compete(
         rounds: How many turns each has.
         seconds: About how long a turn is; at least one step.
         between: Something measured once a round beside them.
+        fixed: Steps a turn of some contenders, by name, whatever the time.
 
     Returns:
         Seed-steps a second of each by name, and what `between` gave.
     """
-    steps = {}
+    steps = dict(fixed or {})
     for one in contenders:
-        steps[one.name] = steps_for(one, seconds)
+        if one.name in steps:
+            one.run(1)
+        else:
+            steps[one.name] = steps_for(one, seconds)
         progress(f"  {one.name}: {steps[one.name]} steps a turn")
     rates: dict[str, list[float]] = {one.name: [] for one in contenders}
     beside = []

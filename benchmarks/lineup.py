@@ -71,8 +71,8 @@ def _naive_one_process(workload: Workload, place: Place) -> Contender:
 
 def _jax(workload: Workload, place: Place) -> Contender:
     """All seeds in one jitted step; JAX takes the threads the processor affinity leaves it."""
-    if workload.family != "neural_gpu":
-        raise NotHere("the JAX form is of neural_gpu")
+    if workload.family != "neural_gpu" or workload.testing:
+        raise NotHere("the JAX form trains neural_gpu")
     python = _with_module("jax", place.jax_python)
     command = [python, "-m", "benchmarks.peers.jax_scan", workload.to_json()]
     return Contender(
@@ -85,8 +85,8 @@ def _jax(workload: Workload, place: Place) -> Contender:
 
 def _tensorflow(workload: Workload, place: Place) -> Contender:
     """One seed, one process with all threads, as the reference program runs."""
-    if workload.family != "diagonal_neural_gpu" or place.device != "cpu":
-        raise NotHere("the TensorFlow form is of diagonal_neural_gpu on a CPU")
+    if workload.family != "diagonal_neural_gpu" or workload.testing or place.device != "cpu":
+        raise NotHere("the TensorFlow form trains diagonal_neural_gpu on a CPU")
     python = _with_module("tensorflow", place.tensorflow_python)
     command = [python, "-m", "benchmarks.peers.tensorflow_graph", workload.to_json()]
     return Contender("tensorflow", [[*command, "--threads", str(place.threads)]])

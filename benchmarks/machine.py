@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,20 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def slug(machine: dict[str, Any], gpu: str | None = None) -> str:
-    """A file name for the machine: `amd-epyc-25-17-2-cores`."""
+def cache_bytes(machine: Mapping[str, Any], level: str) -> int | None:
+    """The size of one of `caches`, which Linux writes as `1024K`."""
+    told = machine["caches"].get(level)
+    if told is None:
+        return None
+    return int(told.rstrip("KM")) * {"K": 2**10, "M": 2**20}.get(told[-1], 1)
+
+
+def slug(machine: Mapping[str, Any]) -> str:
+    """A file name for the machine: `amd-epyc-25-17-2-cores`, or its GPU's name."""
     family = [part for part in machine["family_model"] if part]
-    words = [gpu] if gpu else [machine["processor"], *family, f"{machine['cores']} cores"]
+    words = [machine["processor"], *family, f"{machine['cores']} cores"]
+    if "gpu" in machine:
+        words = [machine["gpu"]]
     return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
 
 

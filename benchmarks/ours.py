@@ -1,7 +1,8 @@
-"""Our engine in a process of its own: whole training steps of a pack, stepped over a pipe."""
+"""Our engine in a process of its own, stepped over a pipe: whole training steps, or whole tests."""
 
 import argparse
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -9,11 +10,47 @@ from benchmarks.peers.naive import memory
 from benchmarks.worker import serve
 from benchmarks.workload import Workload
 from ngpu_core.engines.choice import choose
+from ngpu_core.engines.engine import Engine
+from ngpu_core.evaluation import test
+from ngpu_core.randomness import stream
+from ngpu_core.tasks.registry import task
 from ngpu_core.training import PackTrainer
 
 
+def training_loop(
+    workload: Workload, engine: Engine, *, threads: int, device: str
+) -> Callable[[int], None]:
+    """Steps of a pack."""
+    seeds = range(workload.seeds)
+    trainer = PackTrainer(workload.config, seeds, device=device, threads=threads, engine=engine)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            trainer.train_step()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return steps
+
+
+def test_loop(workload: Workload, engine: Engine, *, device: str) -> Callable[[int], None]:
+    """A test of that many sequences, as training tests a seed."""
+    config = workload.config
+    values = engine.network.initialize(stream(0, "init"))
+    parameters = {name: torch.from_numpy(one)[None].to(device) for name, one in values.items()}
+
+    def sequences(count: int) -> None:
+        generator = stream(0, "test")
+        symbols = min(config.model.input_symbols, config.model.output_symbols)
+        chosen = task(config.training.tasks[0])
+        batch = chosen.sample(generator, count, workload.lengths[0], symbols=symbols)
+        test(engine, config, parameters, batch)
+
+    return sequences
+
+
 def main() -> None:
-    """Build the pack and step it on command."""
+    """Build the engine and step it on command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workload", help="a Workload as JSON")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -23,21 +60,16 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     base, peak = memory(asked.device)
     workload = Workload.from_json(asked.workload)
-    config = workload.config
-    engine = choose(config, device=asked.device, threads=asked.threads, asked=asked.backend)
-    trainer = PackTrainer(
-        config, range(workload.seeds), device=asked.device, threads=asked.threads, engine=engine
+    engine = choose(
+        workload.config, device=asked.device, threads=asked.threads, asked=asked.backend
     )
-
-    def steps(count: int) -> None:
-        for _ in range(count):
-            trainer.train_step()
-        if asked.device != "cpu":
-            torch.cuda.synchronize()
-
     about = {"torch": torch.__version__, "engine": engine.name}
     if asked.device != "cpu":
         about["gpu"] = torch.cuda.get_device_name()
+    if workload.testing:
+        steps = test_loop(workload, engine, device=asked.device)
+    else:
+        steps = training_loop(workload, engine, threads=asked.threads, device=asked.device)
     serve(steps, about, base=base, peak=peak)
 
 

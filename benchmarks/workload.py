@@ -1,4 +1,4 @@
-"""What one benchmark computes: a family at a size, at fixed lengths, for some seeds."""
+"""What one benchmark computes: training steps or tests of a family at a size, at fixed lengths."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,12 +12,12 @@ from ngpu_core.config import (
     TrainingConfig,
     family_defaults,
 )
-from ngpu_core.cost import training_flop
+from ngpu_core.cost import forward_flop, training_flop
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One training step of every seed, repeated.
+    """One training step of every seed, or the test of one sequence by one seed, repeated.
 
     Attributes:
         family: `neural_gpu` trains on one length, `diagonal_neural_gpu` on all lengths each step.
@@ -25,6 +25,7 @@ class Workload:
         lengths: Bins, in symbols, ascending; one for `neural_gpu`.
         seeds: How many our engine trains at once.
         batch: Sequences a step, and a bin.
+        testing: Only the forward pass, a sequence a step.
     """
 
     family: Family
@@ -32,10 +33,13 @@ class Workload:
     lengths: tuple[int, ...]
     seeds: int
     batch: int = 32
+    testing: bool = False
 
     def __post_init__(self) -> None:
         if self.family == "neural_gpu" and len(self.lengths) != 1:
             raise ValueError(f"lengths is {list(self.lengths)}: neural_gpu trains on one a step")
+        if self.testing and (self.seeds, len(self.lengths)) != (1, 1):
+            raise ValueError("a test is of one seed at one length")
 
     @property
     def config(self) -> RunConfig:
@@ -65,7 +69,10 @@ class Workload:
 
     @property
     def flop(self) -> float:
-        """Floating-point operations of one seed-step: convolutions, forward and backward."""
+        """Floating-point operations of one seed-step, or of one test sequence: convolutions."""
+        if self.testing:
+            length = self.lengths[0]
+            return forward_flop(self.config.model, sequences=1, length=length, padded=length)
         return training_flop(self.config)
 
     def to_json(self) -> str:
@@ -80,4 +87,5 @@ class Workload:
 
     def __str__(self) -> str:
         lengths = ", ".join(map(str, self.lengths))
-        return f"{self.family}, {self.filters} filters, length {lengths}, batch {self.batch}"
+        what = "test" if self.testing else f"batch {self.batch}, {self.seeds} seeds"
+        return f"{self.family}, {self.filters} filters, length {lengths}, {what}"

@@ -1,7 +1,7 @@
-"""The training loop around a naive network: one seed, one process. Stepped over a pipe.
+"""The loop around a naive network, for training or testing: one seed, one process, over a pipe.
 
-It does what our step does for a seed, no less: a fresh batch by the same generator, dropout, loss
-with its penalties, clipping, optimizer, and the counts of wrong sequences and symbols.
+A training step does what ours does for a seed, no less: a fresh batch by the same generator,
+dropout, loss with its penalties, clipping, optimizer, the counts of wrong sequences and symbols.
 """
 
 import argparse
@@ -81,6 +81,19 @@ class NaiveLoop:
             self.wrong_sequences += int(wrong.any(dim=1).sum())
             self.wrong_symbols += int(wrong.sum())
 
+    @torch.no_grad()
+    def test(self, sequences: int) -> None:
+        """Count the wrong ones of that many fresh sequences, a batch after the other."""
+        self.model.eval()
+        training = self.config.training
+        generator = stream(self.data.seed, "test")
+        for start in range(0, sequences, training.batch_size):
+            count = min(training.batch_size, sequences - start)
+            batch = self.data.task.sample(generator, count, training.bins[-1])
+            inputs, targets = self._tensors(batch)
+            found = self.model.loss(inputs, targets)
+            self.wrong_sequences += int((found[-1].argmax(dim=2) != targets).any(dim=1).sum())
+
     def _draw(self) -> list[Batch]:
         training = self.config.training
         if training.schedule == "all_bins":
@@ -125,13 +138,15 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     base, peak = memory(asked.device)
-    loop = NaiveLoop(Workload.from_json(asked.workload).config, asked.seed, asked.device)
+    workload = Workload.from_json(asked.workload)
+    loop = NaiveLoop(workload.config, asked.seed, asked.device)
 
     def steps(count: int) -> None:
         for _ in range(count):
             loop.step()  # ends with `.item()`, so a GPU has finished, too
 
-    serve(steps, {"torch": torch.__version__}, base=base, peak=peak)
+    about = {"torch": torch.__version__}
+    serve(loop.test if workload.testing else steps, about, base=base, peak=peak)
 
 
 def memory(device: str) -> tuple[int, Callable[[], int]]:
