@@ -13,7 +13,10 @@ from ngpu_core.randomness import key
 
 
 class PackOptimizer(Protocol):
-    """Updates a pack in place. `gradients` are (P, N), `rates` and `active` (P,)."""
+    """Updates a pack in place and uses its gradients up.
+
+    `gradients` are (P, N), `rates` and `active` (P,).
+    """
 
     def prepare(self, pack: SeedPack) -> None:
         """Create this optimizer's slots in the pack."""
@@ -26,9 +29,9 @@ class PackOptimizer(Protocol):
         ...
 
 
-def _of_active(gradients: Tensor, active: Tensor) -> Tensor:
-    """The gradients, 0 where a seed is not active (there they may be anything)."""
-    return torch.where(active[:, None], gradients, 0)
+def _clear_inactive(gradients: Tensor, active: Tensor) -> None:
+    """Zero the gradients of seeds that are not active; there they may be anything."""
+    gradients.masked_fill_(~active[:, None], 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ class Adam:
         """m, v ← moments; θ ← θ - rate·sqrt(1 - β2ᵗ)/(1 - β1ᵗ)·m/(sqrt(v) + ε)."""
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         scale = self.clip_norm / torch.clamp(norms, min=self.clip_norm)
-        clipped = _of_active(gradients * scale, active)
+        clipped = gradients.mul_(scale)
+        _clear_inactive(clipped, active)
         first, second = pack.slots["first_moment"], pack.slots["second_moment"]
         first.lerp_(clipped, 1 - self.beta1)
         second.mul_(self.beta2).addcmul_(clipped, clipped, value=1 - self.beta2)
@@ -82,7 +86,8 @@ class AdaMax:
         beta2 = 1 - max(0.0005, 0.01 * 0.5 ** (step / 2000))
         first, maximum = pack.slots["first_moment"], pack.slots["maximum"]
         bound = maximum * 1.2 + 1e-4
-        clipped = _of_active(gradients, active).clamp_(-bound, bound)
+        _clear_inactive(gradients, active)
+        clipped = gradients.clamp_(-bound, bound)
         first.lerp_(clipped, 1 - self.beta1)
         torch.maximum(maximum.mul_(beta2), clipped.abs_(), out=maximum)
         rates = rates * active

@@ -20,6 +20,11 @@ class Layout:
     #: Name → shape, without the seed axis, in the order of the row.
     shapes: Mapping[str, tuple[int, ...]]
 
+    @property
+    def size(self) -> int:
+        """N."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
     def views(self, rows: Tensor) -> dict[str, Tensor]:
         """Name → (P, …), sharing the memory of rows (P, N)."""
         sizes = [prod(shape) for shape in self.shapes.values()]
@@ -30,7 +35,11 @@ class Layout:
         }
 
     def rows(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Name → (P, …) copied into rows (P, N)."""
+        """Name → (P, …) as rows (P, N); not copied where they are views of such rows."""
+        first = tensors[next(iter(self.shapes))]
+        whole = first._base
+        if whole is not None and whole.shape == (len(first), self.size):
+            return whole
         return torch.cat([tensors[name].flatten(1) for name in self.shapes], dim=1)
 
 

@@ -18,9 +18,12 @@ from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.engine import Differentiated, wrong_counts
 from ngpu_core.engines.native_build import load
 from ngpu_core.models.network import Bin, Network, Parameters
+from ngpu_core.packing import Layout
 
 #: Bytes of kept state a thread aims to work on: about what stays near the processor.
 WORKING_SET = 2**20
+#: Bytes of one seed's parameters from which working memory is given back after every step.
+LARGE = 2**26
 #: Parts of a batch with gradients of their own. Fixed, so that results never depend on threads.
 CHUNKS = 2
 
@@ -60,24 +63,18 @@ class _Step(ctypes.Structure):
 
 def unsupported(config: ModelConfig) -> str | None:
     """Why this engine cannot compute a network; None when it can."""
-    return None if load() else "its library was not built for this processor"
+    return None if load() else "its library was not built (run `make setup` with a C++ compiler)"
 
 
-def sequences_together(
-    model: ModelConfig, batch_size: int, columns: int, segment: int | None
-) -> int:
+def sequences_together(model: ModelConfig, batch_size: int, columns: int) -> int:
     """How many sequences a thread takes through the recurrence at a time.
 
-    Few, so that they stay in cache; yet more where sequences are short or kernels large, since
-    each pass over the kernels serves all of them. A function of sizes alone: the order of sums,
-    and so a seed's last bits, depend on it.
+    Two, or as many as its working set holds when sequences are short. A function of sizes alone:
+    the order of sums, and so a seed's last bits, depend on it.
     """
-    steps = min(segment or columns, columns) * model.layers
-    kept = 5 * 4 * model.filters * model.height * columns * steps
-    kernels = 4 * 3 * (3 if model.height > 1 else 1) * 3 * model.filters**2
-    wanted = max(2, WORKING_SET // kept, min(16, 4 * kernels // WORKING_SET))
+    kept = 5 * 4 * model.filters * model.height * model.layers * columns**2
     per_chunk = ceil(batch_size / CHUNKS)
-    return min(wanted + wanted % 2, per_chunk + per_chunk % 2)
+    return min(max(2, WORKING_SET // kept // 2 * 2), per_chunk + per_chunk % 2)
 
 
 class NativeEngine:
@@ -87,6 +84,7 @@ class NativeEngine:
         network: Either family.
         threads: Most threads of one call.
         segment: Time steps between kept states; None keeps everything.
+        target: Instruction set to use instead of the best (see `native_build.targets`).
 
     Raises:
         RuntimeError: The library is not there.
@@ -96,8 +94,15 @@ class NativeEngine:
     seeds_at_once = False
     releases_interpreter = True
 
-    def __init__(self, network: Network, *, threads: int = 1, segment: int | None = None) -> None:
-        library = load()
+    def __init__(
+        self,
+        network: Network,
+        *,
+        threads: int = 1,
+        segment: int | None = None,
+        target: str | None = None,
+    ) -> None:
+        library = load(target)
         if library is None:
             raise RuntimeError("the native engine's library was not built: run `make setup`")
         self.network = network
@@ -113,7 +118,8 @@ class NativeEngine:
         saturation_weights: Tensor,
     ) -> Differentiated:
         """Every seed in turn; to the last bit the same whatever the number of threads."""
-        gradients = {name: torch.empty_like(value) for name, value in parameters.items()}
+        layout = Layout({name: value.shape[1:] for name, value in parameters.items()})
+        gradients = layout.views(torch.empty(len(saturation_weights), layout.size))
         seeds = len(saturation_weights)
         losses, saturation = np.zeros(seeds), np.zeros(seeds)
         logits = [self._empty_logits(batch) for batch in bins]
@@ -127,6 +133,7 @@ class NativeEngine:
                 threads=self.threads,
                 segment=self.segment,
             )
+        self._give_back(parameters)
         counts = [
             wrong_counts(self.network, one, batch) for one, batch in zip(logits, bins, strict=True)
         ]
@@ -136,6 +143,11 @@ class NativeEngine:
             counts=torch.stack(counts).sum(dim=0),
             gradients=gradients,
         )
+
+    def _give_back(self, parameters: Parameters) -> None:
+        """Free working memory that is large; small is kept, which saves faulting it in again."""
+        if sum(value[0].nbytes for value in parameters.values()) > LARGE:
+            self._library.ngpu_release()
 
     def logits(self, parameters: Parameters, batch: Bin) -> Tensor:
         """A forward pass that holds the states of a few sequences only."""
@@ -222,7 +234,7 @@ class _Call:
     ) -> tuple[float, float]:
         """Call the kernel; the loss and the saturation cost."""
         for one in self.batches:
-            one.group = sequences_together(self.model, one.sequences, one.columns, segment)
+            one.group = sequences_together(self.model, one.sequences, one.columns)
         contiguous = {name: value.contiguous() for name, value in parameters.items()}
         longest = max(one.columns for one in self.batches) + self.model.extra_steps
         step = _Step(

@@ -23,6 +23,7 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
+    "-fvisibility=hidden",
     "-Wno-ignored-attributes",
     "-Wno-psabi",
     "-g0",

@@ -76,6 +76,8 @@ const char* run_lanes(Step* step) {
 
 }  // namespace
 
+// All else is hidden: libraries for several processors may be loaded side by side.
+#pragma GCC visibility push(default)
 extern "C" {
 
 // Both families' training step, or forward pass where no gradient is asked for.
@@ -109,3 +111,4 @@ double ngpu_peak_flops(double seconds) {
     return count / passed;
 }
 }
+#pragma GCC visibility pop
