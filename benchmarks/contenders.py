@@ -28,7 +28,7 @@ class Failed(RuntimeError):
 
 
 class Contender:
-    """One or several processes that step together.
+    """One or several processes that step together; `wait` before the first step.
 
     Args:
         name: What the results call it.
@@ -58,13 +58,17 @@ class Contender:
             )
             for command in commands
         ]
-        try:
-            told = [self._answer(one)["about"] for one in self._processes]
-        except Failed:
-            self.close()
-            raise
-        #: What the first process says of itself: versions, engine, device.
-        self.about: dict[str, Any] = told[0]
+        #: What the first process says of itself once it stands: versions, engine, device.
+        self.about: dict[str, Any] = {}
+
+    def wait(self) -> None:
+        """Until every process stands.
+
+        Raises:
+            Failed: One ended instead.
+        """
+        told = [self._answer(one)["about"] for one in self._processes]
+        self.about = told[0]
 
     def run(self, steps: int) -> float:
         """Let every process take that many steps; seconds until the last is done."""

@@ -123,10 +123,25 @@ def line_up(
     """
     contenders = [ours(workload, place)]
     left_out: dict[str, str] = {}
-    for name in against:
-        try:
-            contenders.append(_MAKERS[name](workload, place))
-        except (NotHere, Failed) as error:
-            left_out[name] = str(error)
-            progress(f"  {name} is left out: {error}")
-    return contenders, left_out
+    standing = []
+    try:
+        for name in against:
+            try:
+                contenders.append(_MAKERS[name](workload, place))
+            except NotHere as error:
+                left_out[name] = str(error)
+        contenders[0].wait()
+        standing.append(contenders[0])
+        for one in contenders[1:]:
+            try:
+                one.wait()
+                standing.append(one)
+            except Failed as error:
+                left_out[one.name] = str(error)
+    finally:
+        for one in contenders:
+            if one not in standing:
+                one.close()
+    for name, reason in left_out.items():
+        progress(f"  {name} is left out: {reason}")
+    return standing, left_out

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 600
+WIDTH = 760
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 392
-#: Decades of the axes: operations a byte, operations a second.
-ACROSS, UP = (0, 3), (9.7, 12.0)
-LINE = 20
+#: Decades of operations a byte; decades below and above the peak.
+ACROSS, AROUND_PEAK = (-0.5, 3.0), (1.9, 0.35)
+LINE, SECOND_COLUMN = 20, 375
 STYLE = """
 :root { --page: #fbfaf7; --ink: #1c1b19; --ink-2: #5f5b53; --rule: #e4e0d7;
   --ours: #1a7f52; --loop: #b7791f; }
@@ -29,7 +29,8 @@ STYLE = """
     --ours: #58c493; --loop: #e0b25c; }
 }
 text { font: 13px system-ui, sans-serif; fill: var(--ink); }
-.small { font-size: 12px; fill: var(--ink-2); }
+.small { font-size: 12px; fill: var(--ink-2); paint-order: stroke; stroke: var(--page);
+  stroke-width: 3px; }
 .title { font-size: 15px; font-weight: 600; }
 .grid { stroke: var(--rule); }
 .roof { stroke: var(--ink); stroke-width: 1.5; fill: none; }
@@ -75,10 +76,27 @@ def x(intensity: float) -> float:
     return LEFT + min(max(share, 0), 1) * (WIDTH - LEFT - RIGHT)
 
 
-def y(rate: float) -> float:
-    """Pixels from the top for operations a second."""
-    share = (log10(rate) - UP[0]) / (UP[1] - UP[0])
-    return BOTTOM - min(max(share, 0), 1) * (BOTTOM - TOP)
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The upward axis, placed around the peak."""
+
+    peak: float
+
+    @property
+    def lowest(self) -> float:
+        """Operations a second at the bottom."""
+        return self.peak / float(10 ** AROUND_PEAK[0])
+
+    def y(self, rate: float) -> float:
+        """Pixels from the top for operations a second."""
+        share = log10(rate / self.lowest) / sum(AROUND_PEAK)
+        return BOTTOM - min(max(share, 0), 1) * (BOTTOM - TOP)
+
+    def ticks(self) -> list[float]:
+        """1, 2, 5, 10, 20, … as far as they lie on the axis."""
+        highest = self.peak * 10 ** AROUND_PEAK[1]
+        every = [digit * 10**decade for decade in range(6, 16) for digit in (1, 2, 5)]
+        return [float(rate) for rate in every if self.lowest <= rate <= highest]
 
 
 def apart(wanted: Sequence[float], gap: float = 13) -> list[float]:
@@ -91,7 +109,8 @@ def apart(wanted: Sequence[float], gap: float = 13) -> list[float]:
         while len(groups) > 1 and _start(groups[-1], wanted, gap) < (
             _start(groups[-2], wanted, gap) + gap * len(groups[-2])
         ):
-            groups[-2] += groups.pop()
+            lower = groups.pop()
+            groups[-1] += lower
     for group in groups:
         start = _start(group, wanted, gap)
         for position, place in enumerate(group):
@@ -120,14 +139,14 @@ def line(kind: str, left: float, top: float, right: float, bottom: float) -> str
     )
 
 
-def axes() -> Iterator[str]:
+def axes(scale: Scale) -> Iterator[str]:
     """Grid, ticks and what they measure."""
-    for intensity in (1, 3, 10, 30, 100, 300, 1000):
+    for intensity in (0.5, 1, 3, 10, 30, 100, 300, 1000):
         yield line("grid", x(intensity), TOP, x(intensity), BOTTOM)
         yield text(x(intensity), BOTTOM + 18, f"{intensity:g}", "small", "middle")
-    for rate in (5, 10, 20, 50, 100, 200, 500, 1000):
-        yield line("grid", LEFT, y(rate * 1e9), WIDTH - RIGHT, y(rate * 1e9))
-        yield text(LEFT - 8, y(rate * 1e9) + 4, f"{rate:g}", "small", "end")
+    for rate in scale.ticks():
+        yield line("grid", LEFT, scale.y(rate), WIDTH - RIGHT, scale.y(rate))
+        yield text(LEFT - 8, scale.y(rate) + 4, f"{rate / 1e9:g}", "small", "end")
     middle = (LEFT + WIDTH - RIGHT) / 2
     yield text(
         middle, BOTTOM + 38, "operations for each byte moved between operators", "", "middle"
@@ -135,32 +154,33 @@ def axes() -> Iterator[str]:
     yield text(LEFT, TOP - 12, "billion operations a second")
 
 
-def roofs(ceilings: Mapping[str, Any]) -> Iterator[str]:
+def roofs(scale: Scale, bandwidths: Mapping[str, float]) -> Iterator[str]:
     """The peak, and what each level of memory allows below it."""
-    peak = ceilings["peak_flop_per_second"]
-    bandwidths = ceilings["read_bytes_per_second"]
+    peak = scale.peak
     first = min(peak / rate for rate in bandwidths.values())
-    yield line("roof", x(first), y(peak), WIDTH - RIGHT, y(peak))
+    yield line("roof", x(first), scale.y(peak), WIDTH - RIGHT, scale.y(peak))
     said = f"peak of the multiply-add units: {peak / 1e9:.0f}"
-    yield text(WIDTH - RIGHT, y(peak) - 7, said, "small", "end")
-    for level, rate in bandwidths.items():
-        low = max(10 ** ACROSS[0], 10 ** UP[0] / rate)
-        yield line("slope", x(low), y(low * rate), x(peak / rate), y(peak))
-        beside = max(low, 10 ** (UP[0] + 0.1) / rate)
+    yield text(WIDTH - RIGHT, scale.y(peak) - 7, said, "small", "end")
+    for place, (level, rate) in enumerate(bandwidths.items()):
+        low = max(float(10 ** ACROSS[0]), scale.lowest / rate)
+        yield line("slope", x(low), scale.y(low * rate), x(peak / rate), scale.y(peak))
+        # Caches of like speed have neighbouring slopes: their names stand at different heights.
+        beside = low * (1.3 + 0.5 * place)
         words = f"{level} {rate / 1e9:.0f} GB/s"
-        yield text(x(beside) + 8, y(beside * rate) + 4, words, "small")
+        yield text(x(beside) + 8, scale.y(beside * rate) + 8, words, "small")
 
 
-def marks(found: Sequence[Pair]) -> Iterator[str]:
+def marks(scale: Scale, found: Sequence[Pair]) -> Iterator[str]:
     """The pairs, each mark with its number beside it."""
     for pair in found:
-        yield line("pair", x(pair.loop[0]), y(pair.loop[1]), x(pair.ours[0]), y(pair.ours[1]))
+        ends = x(pair.loop[0]), scale.y(pair.loop[1]), x(pair.ours[0]), scale.y(pair.ours[1])
+        yield line("pair", *ends)
     for kind in ("loop", "ours"):
         points = [pair.loop if kind == "loop" else pair.ours for pair in found]
-        labels = apart([y(rate) for _, rate in points])
+        labels = apart([scale.y(rate) for _, rate in points])
         for number, ((intensity, rate), label) in enumerate(zip(points, labels, strict=True), 1):
             at = x(intensity)
-            yield f'<circle class="{kind}" cx="{at:.1f}" cy="{y(rate):.1f}" r="5"/>'
+            yield f'<circle class="{kind}" cx="{at:.1f}" cy="{scale.y(rate):.1f}" r="5"/>'
             side, anchor = (-10, "end") if kind == "loop" else (10, "start")
             yield text(at + side, label + 4, str(number), "small", anchor)
 
@@ -170,22 +190,25 @@ def legend(found: Sequence[Pair]) -> Iterator[str]:
     top = BOTTOM + 66
     yield f'<circle class="loop" cx="{LEFT + 5}" cy="{top - 4}" r="5"/>'
     yield text(LEFT + 18, top, "loop over nn.Conv layers, the faster arrangement")
-    yield f'<circle class="ours" cx="{LEFT + 345}" cy="{top - 4}" r="5"/>'
-    yield text(LEFT + 358, top, "this engine")
+    yield f'<circle class="ours" cx="{LEFT + SECOND_COLUMN}" cy="{top - 4}" r="5"/>'
+    yield text(LEFT + SECOND_COLUMN + 13, top, "this engine")
     for number, pair in enumerate(found, 1):
         row = top + LINE * number + 4
         loop, ours = pair.loop[1] / 1e9, pair.ours[1] / 1e9
         yield text(LEFT, row, f"{number}  {pair.title}", "small")
-        yield text(LEFT + 345, row, f"{loop:.0f} → {ours:.0f} billion operations/s", "small")
+        yield text(
+            LEFT + SECOND_COLUMN, row, f"{loop:.0f} → {ours:.0f} billion operations/s", "small"
+        )
 
 
 def roofline(stored: Mapping[str, Any]) -> str:
     """The SVG of one machine's file."""
-    found, ceilings = pairs(stored["rows"]), stored["ceilings"]
-    machine = stored["machine"]
+    found, machine = pairs(stored["rows"]), stored["machine"]
+    scale = Scale(peak=stored["ceilings"]["peak_flop_per_second"])
+    bandwidths = stored["ceilings"]["read_bytes_per_second"]
     named = f"{machine['processor']}, {machine['cores']} cores"
-    parts = [*axes(), *roofs(ceilings), *marks(found), *legend(found)]
-    height = max(HEIGHT, BOTTOM + 90 + LINE * len(found))
+    parts = [*axes(scale), *roofs(scale, bandwidths), *marks(scale, found), *legend(found)]
+    height = BOTTOM + 90 + LINE * len(found)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
