@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
-from ngpu_core.engines.engine import Differentiated, wrong_counts
+from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.native_build import load
 from ngpu_core.models.network import Bin, Network, Parameters
 from ngpu_core.packing import Layout
@@ -28,21 +28,24 @@ LARGE = 2**26
 CHUNKS = 2
 
 
+class _Costs(ctypes.Structure):
+    """`struct Costs` of native/step.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("loss", "excess")),
+        *((name, ctypes.c_int64) for name in ("wrong_sequences", "symbols", "wrong_symbols")),
+    )
+
+
 class _Batch(ctypes.Structure):
     """`struct Batch` of native/step.h."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("sequences", "columns", "rows", "group")),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("inputs", "targets", "mask", "weights", "steps", "rows_hashed")
-        ),
+        *((name, ctypes.c_void_p) for name in ("inputs", "targets", "rows_hashed", "logits")),
         ("threshold", ctypes.c_uint32),
-        ("scale", ctypes.c_float),
-        ("saturation", ctypes.c_float),
-        ("logits", ctypes.c_void_p),
-        ("loss", ctypes.c_double),
-        ("excess", ctypes.c_double),
+        *((name, ctypes.c_float) for name in ("scale", "weight", "saturation")),
+        ("costs", _Costs),
     )
 
 
@@ -51,7 +54,7 @@ class _Step(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("maps", "height", "layers", "copies")),
-        *((name, ctypes.c_int32) for name in ("input_symbols", "output_symbols")),
+        *((name, ctypes.c_int32) for name in ("input_symbols", "output_symbols", "extra_steps")),
         ("gate_cutoff", ctypes.c_float),
         *((name, ctypes.c_int32) for name in ("segment", "chunks", "threads")),
         *((name, ctypes.c_int32) for name in ("batches", "parameters")),
@@ -120,27 +123,24 @@ class NativeEngine:
         """Every seed in turn; to the last bit the same whatever the number of threads."""
         layout = Layout({name: value.shape[1:] for name, value in parameters.items()})
         gradients = layout.views(torch.empty(len(saturation_weights), layout.size))
-        seeds = len(saturation_weights)
-        losses, saturation = np.zeros(seeds), np.zeros(seeds)
-        logits = [self._empty_logits(batch) for batch in bins]
-        for seed in range(seeds):
-            call = _Call(self.network.config, bins, seed, [one[seed] for one in logits])
-            call.learn(bins, seed, dropout, float(saturation_weights[seed]))
-            losses[seed], saturation[seed] = call.run(
+        totals = []
+        for seed, weight in enumerate(saturation_weights.tolist()):
+            call = _Call(self.network.config, bins, seed)
+            call.learn(bins, seed, dropout, weight)
+            call.run(
                 self._library,
                 {name: value[seed] for name, value in parameters.items()},
                 {name: value[seed] for name, value in gradients.items()},
                 threads=self.threads,
                 segment=self.segment,
             )
+            totals.append(call.totals())
         self._give_back(parameters)
-        counts = [
-            wrong_counts(self.network, one, batch) for one, batch in zip(logits, bins, strict=True)
-        ]
+        losses, saturation, counts = zip(*totals, strict=True)
         return Differentiated(
-            losses=torch.from_numpy(losses).float(),
-            saturation=torch.from_numpy(saturation).float(),
-            counts=torch.stack(counts).sum(dim=0),
+            losses=torch.tensor(losses),
+            saturation=torch.tensor(saturation),
+            counts=torch.tensor(counts),
             gradients=gradients,
         )
 
@@ -151,9 +151,9 @@ class NativeEngine:
 
     def logits(self, parameters: Parameters, batch: Bin) -> Tensor:
         """A forward pass that holds the states of a few sequences only."""
-        logits = self._empty_logits(batch)
-        for seed in range(len(logits)):
-            call = _Call(self.network.config, [batch], seed, [logits[seed]])
+        seeds = []
+        for seed in range(len(batch.targets)):
+            call = _Call(self.network.config, [batch], seed)
             call.run(
                 self._library,
                 {name: value[seed] for name, value in parameters.items()},
@@ -161,31 +161,26 @@ class NativeEngine:
                 threads=self.threads,
                 segment=1,
             )
-        return logits
-
-    def _empty_logits(self, batch: Bin) -> Tensor:
-        return torch.empty(*batch.targets.shape, self.network.config.output_symbols)
+            seeds.append(torch.from_numpy(call.logits[0]))
+        return torch.stack(seeds)
 
 
 class _Call:
-    """The arrays of one call, held while it runs."""
+    """The arrays of one call for one seed, held while it runs."""
 
-    def __init__(
-        self, model: ModelConfig, bins: Sequence[Bin], seed: int, logits: list[Tensor]
-    ) -> None:
+    def __init__(self, model: ModelConfig, bins: Sequence[Bin], seed: int) -> None:
         self.model = model
         self.batches = (_Batch * len(bins))()
+        self.logits: list[np.ndarray] = []
         self._held: list[np.ndarray] = []
-        for one, batch, out in zip(self.batches, bins, logits, strict=True):
-            mask = batch.mask[seed].numpy()
-            one.sequences, one.columns = mask.shape
-            one.rows = batch.inputs.shape[2]
-            one.inputs = self._address(batch.inputs[seed].numpy())
-            one.targets = self._address(batch.targets[seed].numpy())
-            one.mask = self._address(mask.astype(np.float32))
-            one.steps = self._address((mask.sum(axis=1) + model.extra_steps).astype(np.int32))
-            one.logits = out.data_ptr()
-            one.scale = 1.0
+        for one, batch in zip(self.batches, bins, strict=True):
+            inputs, targets = batch.inputs[seed].numpy(), batch.targets[seed].numpy()
+            one.sequences, one.rows, one.columns = inputs.shape
+            one.group = sequences_together(model, one.sequences, one.columns)
+            one.inputs = self._address(inputs)
+            one.targets = self._address(targets)
+            self.logits.append(np.empty((*targets.shape, model.output_symbols), np.float32))
+            one.logits = self._address(self.logits[-1])
 
     def learn(
         self,
@@ -197,22 +192,28 @@ class _Call:
         """Say what the loss is and what is dropped."""
         diagonal = self.model.family == "diagonal_neural_gpu"
         for index, (one, batch) in enumerate(zip(self.batches, bins, strict=True)):
-            sequences, columns = one.sequences, one.columns
-            if diagonal:
-                weights = np.full((sequences, columns), 1 / (sequences * columns), np.float32)
-                times = columns + 1
-            else:
-                mask = batch.mask[seed].numpy()
-                weights = mask.astype(np.float32) / (sequences * batch.padded_length)
-                times = columns + self.model.extra_steps
-            one.weights = self._address((weights / len(bins)).astype(np.float32))
+            positions = one.columns if diagonal else batch.padded_length
+            one.weight = 1 / (one.sequences * positions * len(bins))
             one.saturation = saturation_weight * self._share(one)
             threshold = dropout.threshold(batch.padded_length) if dropout else 0
             if dropout and threshold:
-                hashes = dropout.rows(index, range(times), sequences, place=seed)
+                times = one.columns + (1 if diagonal else self.model.extra_steps)
+                hashes = dropout.rows(index, range(times), one.sequences, place=seed)
                 one.rows_hashed = self._address(hashes)
                 one.threshold = threshold
                 one.scale = 1 / (1 - dropout.drop(batch.padded_length))
+
+    def totals(self) -> tuple[float, float, list[int]]:
+        """The loss, the saturation cost, and what `wrong_counts` counts."""
+        costs = [one.costs for one in self.batches]
+        counts = [
+            sum(one.sequences for one in self.batches),
+            sum(one.wrong_sequences for one in costs),
+            sum(one.symbols for one in costs),
+            sum(one.wrong_symbols for one in costs),
+        ]
+        excess = sum(one.costs.excess * self._share(one) for one in self.batches)
+        return sum(one.loss for one in costs), excess, counts
 
     def _share(self, one: _Batch) -> float:
         """A bin's weight in the saturation cost: its mean over cells, times and bins."""
@@ -231,10 +232,12 @@ class _Call:
         *,
         threads: int,
         segment: int | None,
-    ) -> tuple[float, float]:
-        """Call the kernel; the loss and the saturation cost."""
-        for one in self.batches:
-            one.group = sequences_together(self.model, one.sequences, one.columns)
+    ) -> None:
+        """Call the kernel.
+
+        Raises:
+            MemoryError: Working memory could not be had.
+        """
         contiguous = {name: value.contiguous() for name, value in parameters.items()}
         longest = max(one.columns for one in self.batches) + self.model.extra_steps
         step = _Step(
@@ -244,6 +247,7 @@ class _Call:
             copies=self.model.weight_copies,
             input_symbols=self.model.input_symbols,
             output_symbols=self.model.output_symbols,
+            extra_steps=self.model.extra_steps,
             gate_cutoff=self.model.gate_cutoff,
             segment=segment or longest,
             chunks=CHUNKS,
@@ -259,8 +263,6 @@ class _Call:
         message = act(ctypes.byref(step))
         if message:
             raise MemoryError(message.decode()) if b"memory" in message else RuntimeError(message)
-        loss = sum(one.loss for one in self.batches)
-        return loss, sum(one.excess * self._share(one) for one in self.batches)
 
 
 def _pointers(tensors: dict[str, Tensor]) -> "ctypes.Array[ctypes.c_void_p]":

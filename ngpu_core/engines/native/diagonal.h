@@ -144,13 +144,11 @@ class Diagonal {
             const float* final = state[end_of(segments - 1) - (segments - 1) * segment];
             const Head<const float> head{step.output_symbols, step.maps, step.parameter[6],
                                          step.parameter[7]};
-            if (!gradients) {
-                read_out<SEQUENCES>(row, vectors, sequences, head, final, nullptr, {});
-                return {0, excess};
-            }
+            if (!gradients)
+                return read_out<SEQUENCES>(row, vectors, sequences, false, head, final, nullptr, {});
             std::fill_n(change, row.size(vectors), 0.0f);
-            const double loss = read_out<SEQUENCES>(
-                row, vectors, sequences, head, final, change,
+            Costs costs = read_out<SEQUENCES>(
+                row, vectors, sequences, false, head, final, change,
                 {step.output_symbols, step.maps, gradients->head_weight, gradients->head_bias});
             for (int index = segments - 1; index >= 0; --index) {
                 if (index + 1 < segments) {
@@ -161,7 +159,8 @@ class Diagonal {
                     step_backward(time, time - index * segment);
             }
             embed_backward();
-            return {loss, excess};
+            costs.excess = excess;
+            return costs;
         }
 
         int end_of(int index) const { return std::min(times, (index + 1) * segment); }
@@ -198,7 +197,7 @@ class Diagonal {
                 counted.push_back(sequences.lanes(unit, [](int) { return 1.0f; }));
                 for (int position = 0; position < row.columns; ++position)
                     mask.push_back(sequences.lanes(unit, [&](int sequence) {
-                        return batch.mask[size_t(sequence) * batch.columns + position];
+                        return batch.seen(sequence, position) ? 1.0f : 0.0f;
                     }));
             }
             const int maps = net.step_.maps, third = maps / 3;
@@ -222,8 +221,7 @@ class Diagonal {
                 for (int s = 0; s < SEQUENCES; ++s) {
                     const int sequence = sequences.in_lane(unit, s);
                     if (sequence < 0) continue;
-                    visit(batch.inputs[size_t(sequence) * batch.rows * batch.columns + position], s,
-                          cell);
+                    visit(batch.symbol(sequence, 0, position), s, cell);
                 }
             });
         }

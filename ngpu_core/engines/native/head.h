@@ -38,15 +38,16 @@ struct Head {
     Number* bias;
 };
 
-// Logits of the first row of a state, and their part of the loss and of the gradients.
+// Logits of the first row of a state; what they cost, their gradients, and how many are wrong.
 //
+// `masked`: whether only positions that hold anything cost and only target symbols count; else all.
 // `state_gradient` (null: forward only) must be zero and receives the gradient of the state.
 template <int SEQUENCES>
-double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequences,
-                const Head<const float>& head, const float* state, float* state_gradient,
-                const Head<float>& gradient) {
+Costs read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequences, bool masked,
+               const Head<const float>& head, const float* state, float* state_gradient,
+               const Head<float>& gradient) {
     const Batch& batch = sequences.batch;
-    double loss = 0;
+    Costs costs;
     std::vector<float> values(head.maps), change(head.maps), slopes(head.classes);
     std::vector<float> by_map(size_t(head.maps) * head.classes);  // so that classes lie side by side
     for (int one = 0; one < head.classes; ++one)
@@ -56,6 +57,7 @@ double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequenc
         for (int s = 0; s < SEQUENCES; ++s) {
             const int sequence = sequences.in_lane(unit, s);
             if (sequence < 0) continue;
+            int64_t wrong = 0;
             for (int position = 0; position < row.columns; ++position) {
                 const size_t cell = size_t(row.column(unit, position)) * row.height * vectors * LANES;
                 const size_t place = size_t(sequence) * row.columns + position;
@@ -68,18 +70,21 @@ double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequenc
                     for (int one = 0; one < head.classes; ++one)
                         logits[one] += weight[one] * values[map];
                 }
-                const float largest = *std::max_element(logits, logits + head.classes);
-                if (!state_gradient) continue;
+                const float* best = std::max_element(logits, logits + head.classes);
+                const int64_t target = batch.targets[place];
+                if (!masked || target > 0) {
+                    ++costs.symbols;
+                    wrong += best - logits != target;
+                }
+                if (!state_gradient || (masked && !batch.seen(sequence, position))) continue;
+                const float largest = *best;
                 float sum = 0;
                 for (int one = 0; one < head.classes; ++one)
                     sum += slopes[one] = std::exp(logits[one] - largest);
-                const int64_t target = batch.targets[place];
-                const float weight = batch.weights[place];
-                loss += double(weight) * (std::log(sum) + largest - logits[target]);
-                if (weight == 0) continue;
+                costs.loss += double(batch.weight) * (std::log(sum) + largest - logits[target]);
                 std::fill(change.begin(), change.end(), 0.0f);
                 for (int one = 0; one < head.classes; ++one) {
-                    const float slope = weight * (slopes[one] / sum - (one == target));
+                    const float slope = batch.weight * (slopes[one] / sum - (one == target));
                     const float* out = head.weight + size_t(one) * head.maps;
                     float* out_gradient = gradient.weight + size_t(one) * head.maps;
                     gradient.bias[one] += slope;
@@ -91,6 +96,8 @@ double read_out(const Row& row, int vectors, const Sequences<SEQUENCES>& sequenc
                 for (int map = 0; map < head.maps; ++map)
                     state_gradient[cell + map * SEQUENCES + s] = change[map];
             }
+            costs.wrong_symbols += wrong;
+            costs.wrong_sequences += wrong > 0;
         }
-    return loss;
+    return costs;
 }

@@ -136,7 +136,7 @@ class NeuralGpu {
     Costs run(const Batch& batch, int first, int count, const Weights& weights,
               Gradients* gradients) const {
         Run run{*this, {batch, first, count}, weights, gradients};
-        return {run.all(), 0};
+        return run.all();
     }
 
    private:
@@ -147,24 +147,25 @@ class NeuralGpu {
         Gradients* gradients;
         Row row{};
         int times = 0, segment = 0, vectors = 0;
+        std::vector<int> steps;  // time steps of each sequence
         bool unequal = false;  // whether some sequence ends before `times`
         std::vector<float*> state, reset_state, gates, candidate, snapshot;  // kept
         float *change = nullptr, *held = nullptr, *inner = nullptr, *gate_change = nullptr,
               *candidate_change = nullptr;
         std::vector<Vector> mask;
 
-        double all() {
+        Costs all() {
             const Step& step = net.step_;
             const Batch& batch = sequences.batch;
             row = {sequences.units(), batch.columns, step.height};
             vectors = net.vectors_;
-            int fewest = batch.steps[sequences.first];
-            times = fewest;
-            for (int index = 1; index < sequences.count; ++index) {
-                times = std::max(times, batch.steps[sequences.first + index]);
-                fewest = std::min(fewest, batch.steps[sequences.first + index]);
+            for (int index = 0; index < sequences.count; ++index) {
+                steps.push_back(step.extra_steps);
+                for (int position = 0; position < row.columns; ++position)
+                    steps.back() += batch.seen(sequences.first + index, position);
             }
-            unequal = fewest < times;
+            times = *std::max_element(steps.begin(), steps.end());
+            unequal = *std::min_element(steps.begin(), steps.end()) < times;
             segment = gradients ? std::min(std::max(step.segment, 1), std::max(times, 1)) : 1;
             Memory memory(floats());
             prepare(memory);
@@ -181,10 +182,10 @@ class NeuralGpu {
             }
             const float* final = state[segments ? last_state(segments - 1) : 0];
             if (!gradients)
-                return read_out<SEQUENCES>(row, vectors, sequences, head, final, nullptr, {});
+                return read_out<SEQUENCES>(row, vectors, sequences, true, head, final, nullptr, {});
             std::fill_n(change, row.size(vectors), 0.0f);
-            const double loss = read_out<SEQUENCES>(
-                row, vectors, sequences, head, final, change,
+            const Costs costs = read_out<SEQUENCES>(
+                row, vectors, sequences, true, head, final, change,
                 {step.output_symbols, step.maps, gradients->head_weight, gradients->head_bias});
             for (int index = segments - 1; index >= 0; --index) {
                 if (index + 1 < segments) {
@@ -194,7 +195,7 @@ class NeuralGpu {
                 backward(index * segment, std::min(times, (index + 1) * segment));
             }
             embed_backward();
-            return loss;
+            return costs;
         }
 
         // The place in `state` of what a segment leaves.
@@ -237,7 +238,7 @@ class NeuralGpu {
             for (int unit = 0; unit < row.units; ++unit)
                 for (int position = 0; position < row.columns; ++position)
                     mask.push_back(sequences.lanes(unit, [&](int sequence) {
-                        return batch.mask[size_t(sequence) * batch.columns + position];
+                        return batch.seen(sequence, position) ? 1.0f : 0.0f;
                     }));
         }
 
@@ -273,9 +274,7 @@ class NeuralGpu {
                 for (int s = 0; s < SEQUENCES; ++s) {
                     const int sequence = sequences.in_lane(unit, s);
                     if (sequence < 0) continue;
-                    const int64_t symbol =
-                        batch.inputs[(size_t(sequence) * batch.rows + height) * batch.columns +
-                                     position];
+                    const int64_t symbol = batch.symbol(sequence, height, position);
                     if (symbol) visit(symbol, s, cell);
                 }
             });
@@ -284,7 +283,7 @@ class NeuralGpu {
         // 1 in the lanes of sequences that take part in a time step.
         Vector active(int unit, int time) const {
             return sequences.lanes(unit, [&](int sequence) {
-                return time < sequences.batch.steps[sequence] ? 1.0f : 0.0f;
+                return time < steps[sequence - sequences.first] ? 1.0f : 0.0f;
             });
         }
 

@@ -20,7 +20,7 @@ void run_step(Step& step) {
     struct Chunk {
         std::unique_ptr<Memory> memory;
         typename Network::Gradients gradients;
-        std::vector<double> loss, excess;
+        std::vector<Costs> costs;
     };
     std::vector<Chunk> chunks(step.chunks);
     in_threads(step.chunks, step.threads, [&](int index) {
@@ -31,26 +31,19 @@ void run_step(Step& step) {
         }
         for (int b = 0; b < step.batches; ++b) {
             Batch& batch = step.batch[b];
-            double loss = 0, excess = 0;
+            Costs costs;
             const int from = int64_t(batch.sequences) * index / step.chunks;
             const int to = int64_t(batch.sequences) * (index + 1) / step.chunks;
             for (int first = from; first < to; first += batch.group) {
                 const int count = std::min(batch.group, to - first);
-                const auto [more_loss, more_excess] =
-                    network.run(batch, first, count, weights,
-                                network.training() ? &chunk.gradients : nullptr);
-                loss += more_loss;
-                excess += more_excess;
+                costs += network.run(batch, first, count, weights,
+                                     network.training() ? &chunk.gradients : nullptr);
             }
-            chunk.loss.push_back(loss);
-            chunk.excess.push_back(excess);
+            chunk.costs.push_back(costs);
         }
     });
     for (const Chunk& chunk : chunks)
-        for (int b = 0; b < step.batches; ++b) {
-            step.batch[b].loss += chunk.loss[b];
-            step.batch[b].excess += chunk.excess[b];
-        }
+        for (int b = 0; b < step.batches; ++b) step.batch[b].costs += chunk.costs[b];
     if (!network.training()) return;
     const auto& sum = chunks[0].gradients;
     for (int index = 1; index < step.chunks; ++index) {
