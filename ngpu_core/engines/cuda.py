@@ -1,0 +1,240 @@
+"""The engine for a GPU: all seeds of a pack at once, in batched products, from a CUDA graph.
+
+A time step of a small model is some thirty kernels of a few microseconds, so launching them one by
+one would take longer than computing. A step is therefore recorded once for each tuple of shapes and
+replayed: its inputs are copied into the buffers it was recorded with. On a CPU the same arithmetic
+runs without graphs, which is how it is tested where there is no GPU.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ngpu_core.dropout import HashedDropout
+from ngpu_core.engines.convolutions import (
+    Convolution,
+    Precision,
+    StackedConvolution,
+    column_windows,
+    column_windows_bfloat16,
+)
+from ngpu_core.engines.engine import Differentiated
+from ngpu_core.engines.parts import Masks, draw_masks
+from ngpu_core.engines.unrolled import Unrolled, recurrence, why_not
+from ngpu_core.models.network import Bin, Network, Parameters
+
+logger = logging.getLogger(__name__)
+
+#: Maps of a product that is wide enough: so many rows of the image are computed together.
+WIDE = 96
+#: Calls with the same shapes before they are recorded; they also warm the libraries up.
+SIGHTINGS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """Everything one step computes from."""
+
+    parameters: dict[str, Tensor]
+    bins: list[Bin]
+    masks: list[Masks | None]
+    saturation_weights: Tensor
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for steps that run the same kernels on the same shapes."""
+        return (
+            tuple(tuple(one.shape) for one in self._tensors()),
+            tuple(batch.padded_length for batch in self.bins),
+            tuple(one and one.threshold for one in self.masks),
+        )
+
+    def clone(self) -> "Feed":
+        """The same in memory of its own."""
+        return Feed(
+            parameters={name: value.clone() for name, value in self.parameters.items()},
+            bins=[
+                replace(batch, inputs=batch.inputs.clone(), targets=batch.targets.clone())
+                for batch in self.bins
+            ],
+            masks=[
+                one and replace(one, rows=one.rows.clone(), scale=one.scale.clone())
+                for one in self.masks
+            ],
+            saturation_weights=self.saturation_weights.clone(),
+        )
+
+    def copy_(self, other: "Feed") -> None:
+        """Take over another's numbers; it has the same key."""
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            mine.copy_(theirs)
+
+    def _tensors(self) -> list[Tensor]:
+        masks = [one for one in self.masks if one]
+        return [
+            *self.parameters.values(),
+            *(batch.inputs for batch in self.bins),
+            *(batch.targets for batch in self.bins),
+            *(one.rows for one in masks),
+            *(one.scale for one in masks),
+            self.saturation_weights,
+        ]
+
+
+#: From a feed to what is found.
+Compute = Callable[[Feed], Differentiated]
+#: Records a computation on a feed: how to run it again, and where its results then lie.
+Record = Callable[[Compute, Feed], tuple[Callable[[], None], Differentiated]]
+
+
+def record_cuda_graph(
+    compute: Compute, feed: Feed, pool: Any
+) -> tuple[Callable[[], None], Differentiated]:
+    """Record into a CUDA graph; graphs of one pool share the memory of their temporaries."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        found = compute(feed)
+    return graph.replay, found
+
+
+class Recordings:
+    """Computations recorded by shape, the least recently used let go.
+
+    Args:
+        compute: What is recorded.
+        record: How.
+        limit: Recordings kept.
+    """
+
+    def __init__(self, compute: Compute, record: Record, limit: int) -> None:
+        self._compute = compute
+        self._record = record
+        self._limit = limit
+        self._seen: dict[tuple[Any, ...], int] = {}
+        self._kept: OrderedDict[
+            tuple[Any, ...], tuple[Feed, Callable[[], None], Differentiated]
+        ] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __call__(self, feed: Feed) -> Differentiated:
+        """Replay if recorded, record if seen often enough, else compute.
+
+        Results of a recording are valid until it runs again.
+        """
+        key = feed.key
+        if key not in self._kept:
+            self._seen[key] = self._seen.get(key, 0) + 1
+            if self._seen[key] <= SIGHTINGS:
+                return self._compute(feed)
+            while len(self._kept) >= self._limit:
+                self._kept.popitem(last=False)
+            own = feed.clone()
+            self._kept[key] = (own, *self._record(self._compute, own))
+        self._kept.move_to_end(key)
+        own, run, found = self._kept[key]
+        own.copy_(feed)
+        run()
+        return found
+
+
+class CudaEngine:
+    """Computes any network, all seeds at once.
+
+    Args:
+        network: What to compute.
+        segment: Time steps between two states kept for the backward pass; None keeps all it needs.
+        precision: Of the factors of products: `float32`; `tf32`, which has float32's range and ten
+            bits of mantissa; or `bfloat16`. Sums, states, gates, gradients and weights are float32.
+        graphs: CUDA graphs kept, one for each tuple of shapes.
+    """
+
+    name = "cuda"
+    seeds_at_once = True
+    releases_interpreter = False
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        segment: int | None = None,
+        precision: Precision = "float32",
+        graphs: int = 64,
+    ) -> None:
+        self.network = network
+        self._precision = precision
+        self._unrolled = Unrolled(
+            network=network,
+            recurrence=recurrence(network, self._convolution, segment=segment, look=False),
+        )
+        self._recordings: Recordings | None = None
+        self._graphs = graphs
+
+    supports = staticmethod(why_not)
+
+    def differentiate(
+        self,
+        parameters: Parameters,
+        bins: Sequence[Bin],
+        dropout: HashedDropout | None,
+        saturation_weights: Tensor,
+    ) -> Differentiated:
+        """One batch, forward and backward. On a GPU the results are valid until the next call."""
+        times = [self._unrolled.recurrence.times(batch) for batch in bins]
+        masks = draw_masks(dropout, bins, times, next(iter(parameters.values())))
+        feed = Feed(
+            parameters=dict(parameters),
+            bins=list(bins),
+            masks=masks,
+            saturation_weights=saturation_weights,
+        )
+        if not saturation_weights.is_cuda:
+            return self._compute(feed)
+        if self._recordings is None:
+            pool = torch.cuda.graph_pool_handle()
+            self._recordings = Recordings(
+                self._compute,
+                lambda compute, own: record_cuda_graph(compute, own, pool),
+                self._graphs,
+            )
+        return self._recordings(feed)
+
+    def logits(self, parameters: Parameters, batch: Bin) -> Tensor:
+        """Without keeping anything."""
+        with self._products():
+            return self._unrolled.logits(parameters, batch)
+
+    def _compute(self, feed: Feed) -> Differentiated:
+        with self._products():
+            return self._unrolled.differentiate(
+                feed.parameters, feed.bins, feed.masks, feed.saturation_weights, saturated=True
+            )
+
+    def _convolution(self, kernel: Tensor, bias: Tensor) -> Convolution:
+        height = self.network.config.height if kernel.shape[3] > 1 else 1
+        return StackedConvolution(
+            kernel,
+            bias,
+            height=height,
+            together=min(height, max(1, WIDE // kernel.shape[2])),
+            precision=self._precision,
+            windows=column_windows_bfloat16 if self._precision == "bfloat16" else column_windows,
+        )
+
+    @contextmanager
+    def _products(self) -> Iterator[None]:
+        """The precision of float32 products on this device, set while we compute."""
+        settings = torch.backends.cuda.matmul
+        before = settings.fp32_precision
+        settings.fp32_precision = "tf32" if self._precision == "tf32" else "ieee"
+        try:
+            yield
+        finally:
+            settings.fp32_precision = before
