@@ -142,6 +142,6 @@ def line_up(
         for one in contenders:
             if one not in standing:
                 one.close()
-    for name, reason in left_out.items():
-        progress(f"  {name} is left out: {reason}")
+    for missing, reason in left_out.items():
+        progress(f"  {missing} is left out: {reason}")
     return standing, left_out
