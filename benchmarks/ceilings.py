@@ -15,14 +15,14 @@ OPTIONS = ("-std=gnu++17", "-O3", "-march=native", "-ffp-contract=fast", "-share
 #: A GPU's dense peak by precision, in FLOP/s, as its maker states it (data sheets; SXM boards).
 GPU_PEAKS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
-        "B200": {"float32": 75e12, "tf32": 1.1e15, "bf16": 2.25e15},
-        "H200": {"float32": 67e12, "tf32": 494.5e12, "bf16": 989.5e12},
-        "H100": {"float32": 67e12, "tf32": 494.5e12, "bf16": 989.5e12},
-        "L40S": {"float32": 91.6e12, "tf32": 183e12, "bf16": 362e12},
-        "A100": {"float32": 19.5e12, "tf32": 156e12, "bf16": 312e12},
-        "RTX 4090": {"float32": 82.6e12, "tf32": 82.6e12, "bf16": 165.2e12},
-        "RTX 3090": {"float32": 35.6e12, "tf32": 35.6e12, "bf16": 71e12},
-        "L4": {"float32": 30.3e12, "tf32": 60e12, "bf16": 121e12},
+        "B200": {"float32": 75e12, "tf32": 1.1e15, "bfloat16": 2.25e15},
+        "H200": {"float32": 67e12, "tf32": 494.5e12, "bfloat16": 989.5e12},
+        "H100": {"float32": 67e12, "tf32": 494.5e12, "bfloat16": 989.5e12},
+        "L40S": {"float32": 91.6e12, "tf32": 183e12, "bfloat16": 362e12},
+        "A100": {"float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12},
+        "RTX 4090": {"float32": 82.6e12, "tf32": 82.6e12, "bfloat16": 165.2e12},
+        "RTX 3090": {"float32": 35.6e12, "tf32": 35.6e12, "bfloat16": 71e12},
+        "L4": {"float32": 30.3e12, "tf32": 60e12, "bfloat16": 121e12},
         "V100": {"float32": 15.7e12},
         "T4": {"float32": 8.1e12},
     }

@@ -49,6 +49,12 @@ def test_loop(workload: Workload, engine: Engine, *, device: str) -> Callable[[i
     return sequences
 
 
+def precision(engine: Engine) -> str:
+    """What the factors of products are on a GPU; torch's convolutions take TF32 unless told not."""
+    convolutions = "tf32" if torch.backends.cudnn.allow_tf32 else "float32"
+    return str(getattr(engine, "precision", convolutions))
+
+
 def main() -> None:
     """Build the engine and step it on command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,6 +72,7 @@ def main() -> None:
     about = {"torch": torch.__version__, "engine": engine.name}
     if asked.device != "cpu":
         about["gpu"] = torch.cuda.get_device_name()
+        about["precision"] = precision(engine)
     if workload.testing:
         steps = test_loop(workload, engine, device=asked.device)
     else:
