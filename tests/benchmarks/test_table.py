@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.machine import describe
+from benchmarks.page import PAGE, renewed, results
 from benchmarks.roofline import apart, roofline
 from benchmarks.rows import CPU
 from benchmarks.table import judged, save, table
@@ -26,6 +28,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "flop_per_step": 9.56e9,
         "flop_per_second": 40 * 9.56e9,
         "traffic_bytes": {"naive": 1_180_000_000, "ours": 98_000_000},
+        "peak_flop_per_second": 5e11,
         "peak_bytes": 50,
         "peer_peak_bytes": {"naive": 1000},
     }
@@ -73,7 +76,7 @@ def stored() -> dict[str, Any]:
     without_loop = judged(CPU["jax-16-seeds"], result(peers={"jax": 5.0}))
     return {
         "rows": rows | {"jax-16-seeds": without_loop},
-        "machine": {"processor": "A <processor> & more", "cores": 2},
+        "machine": describe({"torch": "2"}) | {"processor": "A <processor> & more", "cores": 2},
         "ceilings": {
             "peak_flop_per_second": 5e11,
             "read_bytes_per_second": {"memory": 4e10, "L2": 3e11},
@@ -105,3 +108,23 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
     assert json.loads(path.read_text()) == {"rows": {"one": 1}}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_page_shows_ratios_the_room_there_is_and_every_goal() -> None:
+    told = results(stored())
+
+    assert (
+        "| neural_gpu, 24 filters, L = 20 | 10, tensorflow 20 | 40 | 4.00 × | 5.2 × | 80% |" in told
+    )
+    assert "L = 20: 3.50 x the loop | 4.00 x the loop | holds |" in told
+    assert "L = 8: 4.50 x the loop | 4.00 x the loop | **does not hold** |" in told
+    assert "7.00 x JAX | not measured here | |" in told
+
+
+def test_a_page_is_renewed_between_its_marks_only() -> None:
+    page = PAGE.read_text()
+    once = renewed(page, stored())
+
+    assert once.startswith("# Performance")
+    assert renewed(once, stored()) == once
+    assert once.split("<!-- /results -->")[1] == page.split("<!-- /results -->")[1]
