@@ -26,7 +26,7 @@ from ngpu_core.engines.convolutions import (
 )
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.parts import Masks, draw_masks
-from ngpu_core.engines.unrolled import Unrolled, recurrence, why_not
+from ngpu_core.engines.unrolled import Unrolled, recurrence
 from ngpu_core.models.network import Bin, Network, Parameters
 
 logger = logging.getLogger(__name__)
@@ -176,8 +176,6 @@ class CudaEngine:
         )
         self._recordings: Recordings | None = None
         self._graphs = graphs
-
-    supports = staticmethod(why_not)
 
     def differentiate(
         self,

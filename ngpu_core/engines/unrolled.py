@@ -72,7 +72,7 @@ def recurrence(
     raise TypeError(f"no recurrence of {type(network).__name__}")
 
 
-def why_not(config: ModelConfig) -> str | None:
+def unsupported(config: ModelConfig) -> str | None:
     """Why a configuration has no recurrence here; None when it has."""
     if config.family in ("neural_gpu", "diagonal_neural_gpu"):
         return None
@@ -201,8 +201,6 @@ class TorchEngine:
             recurrence=recurrence(network, SeedwiseConvolution, segment=segment, look=True),
             sequences=sequences,
         )
-
-    supports = staticmethod(why_not)
 
     def differentiate(
         self,
