@@ -126,11 +126,16 @@ class Rate:
 def steps_for(contender: Contender, seconds: float) -> int:
     """How many steps fill that many seconds; warms the contender up on the way."""
     contender.run(1)
-    steps, taken = 1, contender.run(1)
+    steps, taken = 1, _shorter(contender, 1)
     while taken < seconds / 4:
         steps = max(steps + 1, min(8 * steps, int(seconds / max(taken, 1e-6) * steps / 2)))
-        taken = contender.run(steps)
+        taken = _shorter(contender, steps)
     return max(1, round(steps * seconds / taken))
+
+
+def _shorter(contender: Contender, steps: int) -> float:
+    """The shorter of two turns: one may have met something else."""
+    return min(contender.run(steps), contender.run(steps))
 
 
 def compete(
