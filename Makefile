@@ -47,9 +47,8 @@ browser:  # the browser tests drive Debian's Chromium; without it they are skipp
 	  && { echo "Installing Chromium for the browser tests …"; apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } ; } \
 	  || echo "No Chromium: the browser tests will be skipped (Debian: apt-get install chromium)"
 
-bench: $(STAMP)  ## seed-steps a second of the engine beside the loop a user would write
-	$(BIN)/python -m benchmarks.training --family neural_gpu --filters 24 --length 20
-	$(BIN)/python -m benchmarks.training --family diagonal_neural_gpu --filters 24 --length 5 7 9 12
+bench: $(STAMP)  ## every row of the performance table beside its peers, 20 minutes; BENCH="--only …" for some
+	$(BIN)/python -m benchmarks.table $(BENCH)
 
 vendor: $(STAMP)  ## fetch the browser's script files again
 	$(BIN)/python scripts/vendor_static.py
