@@ -6,12 +6,11 @@ replayed: its inputs are copied into the buffers it was recorded with. On a CPU 
 runs without graphs, which is how it is tested where there is no GPU.
 """
 
-import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,8 +27,6 @@ from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.parts import Masks, draw_masks
 from ngpu_core.engines.unrolled import Unrolled, recurrence
 from ngpu_core.models.network import Bin, Network, Parameters
-
-logger = logging.getLogger(__name__)
 
 #: Maps of a product that is wide enough: so many rows of the image are computed together.
 WIDE = 96
@@ -72,8 +69,7 @@ class Feed:
 
     def copy_(self, other: "Feed") -> None:
         """Take over another's numbers; it has the same key."""
-        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
-            mine.copy_(theirs)
+        torch._foreach_copy_(self._tensors(), other._tensors())
 
     def _tensors(self) -> list[Tensor]:
         masks = [one for one in self.masks if one]
@@ -89,18 +85,46 @@ class Feed:
 
 #: From a feed to what is found.
 Compute = Callable[[Feed], Differentiated]
-#: Records a computation on a feed: how to run it again, and where its results then lie.
-Record = Callable[[Compute, Feed], tuple[Callable[[], None], Differentiated]]
 
 
-def record_cuda_graph(
-    compute: Compute, feed: Feed, pool: Any
-) -> tuple[Callable[[], None], Differentiated]:
-    """Record into a CUDA graph; graphs of one pool share the memory of their temporaries."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        found = compute(feed)
-    return graph.replay, found
+class Recorder(Protocol):
+    """Runs a computation, and makes a recording of one."""
+
+    def run(self, compute: Compute, feed: Feed) -> Differentiated:
+        """Compute, warming up whatever recording needs warm."""
+        ...
+
+    def record(self, compute: Compute, feed: Feed) -> tuple[Callable[[], object], Differentiated]:
+        """How to run again on what then lies in `feed`, and where the results then lie."""
+        ...
+
+
+class CudaGraphRecorder:
+    """Records CUDA graphs, which share the memory of their temporaries.
+
+    As torch wants it, warming up and recording happen on one stream that is not the default one.
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def run(self, compute: Compute, feed: Feed) -> Differentiated:
+        """On the stream of the recordings, between what came before and what comes after."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            found = compute(feed)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return found
+
+    def record(self, compute: Compute, feed: Feed) -> tuple[Callable[[], object], Differentiated]:
+        """Record without running."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
+            found = compute(feed)
+        return graph.replay, found
 
 
 class Recordings:
@@ -108,17 +132,17 @@ class Recordings:
 
     Args:
         compute: What is recorded.
-        record: How.
+        recorder: How.
         limit: Recordings kept.
     """
 
-    def __init__(self, compute: Compute, record: Record, limit: int) -> None:
+    def __init__(self, compute: Compute, recorder: Recorder, limit: int) -> None:
         self._compute = compute
-        self._record = record
+        self._recorder = recorder
         self._limit = limit
-        self._seen: dict[tuple[Any, ...], int] = {}
+        self._seen: Counter[tuple[Any, ...]] = Counter()
         self._kept: OrderedDict[
-            tuple[Any, ...], tuple[Feed, Callable[[], None], Differentiated]
+            tuple[Any, ...], tuple[Feed, Callable[[], object], Differentiated]
         ] = OrderedDict()
 
     def __len__(self) -> int:
@@ -131,13 +155,13 @@ class Recordings:
         """
         key = feed.key
         if key not in self._kept:
-            self._seen[key] = self._seen.get(key, 0) + 1
+            self._seen[key] += 1
             if self._seen[key] <= SIGHTINGS:
-                return self._compute(feed)
+                return self._recorder.run(self._compute, feed)
             while len(self._kept) >= self._limit:
                 self._kept.popitem(last=False)
             own = feed.clone()
-            self._kept[key] = (own, *self._record(self._compute, own))
+            self._kept[key] = (own, *self._recorder.record(self._compute, own))
         self._kept.move_to_end(key)
         own, run, found = self._kept[key]
         own.copy_(feed)
@@ -196,12 +220,7 @@ class CudaEngine:
         if not saturation_weights.is_cuda:
             return self._compute(feed)
         if self._recordings is None:
-            pool = torch.cuda.graph_pool_handle()
-            self._recordings = Recordings(
-                self._compute,
-                lambda compute, own: record_cuda_graph(compute, own, pool),
-                self._graphs,
-            )
+            self._recordings = Recordings(self._compute, CudaGraphRecorder(), self._graphs)
         return self._recordings(feed)
 
     def logits(self, parameters: Parameters, batch: Bin) -> Tensor:
@@ -228,11 +247,12 @@ class CudaEngine:
 
     @contextmanager
     def _products(self) -> Iterator[None]:
-        """The precision of float32 products on this device, set while we compute."""
+        """How products are computed on this device, set while we compute."""
         settings = torch.backends.cuda.matmul
-        before = settings.fp32_precision
+        before = settings.fp32_precision, settings.allow_bf16_reduced_precision_reduction
         settings.fp32_precision = "tf32" if self._precision == "tf32" else "ieee"
+        settings.allow_bf16_reduced_precision_reduction = False
         try:
             yield
         finally:
-            settings.fp32_precision = before
+            settings.fp32_precision, settings.allow_bf16_reduced_precision_reduction = before

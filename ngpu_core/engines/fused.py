@@ -9,6 +9,9 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+#: Kernels of one function: sizes may vary in one, but not whether one is 1, nor the memory layout.
+VARIANTS = 64
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -36,6 +39,7 @@ def fused(function: Callable[P, R]) -> Callable[P, R]:
 
 def _compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compiled for any shape at its first call, which falls back if that fails."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
     chosen = torch.compile(function, dynamic=True)
     tried = False
 

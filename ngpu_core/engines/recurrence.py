@@ -73,6 +73,7 @@ class _Unrolled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, state: Tensor, cell: Cell, segment: int | None) -> tuple[Tensor, Tensor]:
         ctx.cell, ctx.segment, ctx.kept = cell, segment, []
+        state = state.detach()
         final = torch.empty_like(state)
         saturation = state.new_zeros(state.shape[0])
         for time, before, after, tape in _steps(cell, state, range(cell.steps), saturation):

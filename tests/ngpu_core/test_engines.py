@@ -483,13 +483,16 @@ def test_every_nth_state_kept_is_all_that_is_kept():
     assert Counting.taken == [0, 1, 2, 3, 4, 5, 6, 6, 3, 4, 5, 0, 1, 2]
 
 
-class FakeGraphs:
+class PretendedGraphs:
     """Records by remembering what to compute, and writes results where the first were."""
 
     def __init__(self):
         self.recorded = 0
 
-    def __call__(self, compute, feed):
+    def run(self, compute, feed):
+        return compute(feed)
+
+    def record(self, compute, feed):
         self.recorded += 1
         found = compute(feed)
 
@@ -507,7 +510,7 @@ def results(found: Differentiated) -> list[Tensor]:
 def test_recordings_are_replayed_with_new_numbers_and_the_oldest_let_go():
     case = replace(LONG_DIAGONAL, model=replace(LONG_DIAGONAL.model, filters=3), sequences=2)
     engine = CudaEngine(case.network())
-    graphs = FakeGraphs()
+    graphs = PretendedGraphs()
     recordings = Recordings(engine._compute, graphs, limit=2)
 
     def feed(columns: int, step: int) -> Feed:
@@ -531,3 +534,30 @@ def test_recordings_are_replayed_with_new_numbers_and_the_oldest_let_go():
                 assert torch.equal(mine, yours)
     assert len(recordings) == 2
     assert graphs.recorded == 4  # the first shape was let go and came again
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_looks_at_no_number_so_that_it_can_be_recorded(case, precision):
+    chosen = CASES[case]
+    engine = CudaEngine(chosen.network(), precision=precision)
+    parameters = chosen.parameters(torch.float32)
+    bins = [
+        replace(batch, inputs=batch.inputs.to("meta"), targets=batch.targets.to("meta"))
+        for batch in chosen.batch()
+    ]
+    dropout = HashedDropout(seeds=chosen.seeds, step=1, probability=chosen.dropout, scaled_by=0)
+    there = {name: value.to("meta") for name, value in parameters.items()}
+    times = [max(columns for columns, _ in chosen.bins) + 1] * len(bins)
+    feed = Feed(
+        parameters=there,
+        bins=bins,
+        masks=draw_masks(dropout, bins, times, there["output.bias"]),
+        saturation_weights=torch.zeros(len(chosen.seeds), device="meta"),
+    )
+    found = engine._compute(feed)
+
+    assert {value.device.type for value in results(found)} == {"meta"}
+    assert {name: value.shape for name, value in found.gradients.items()} == {
+        name: value.shape for name, value in parameters.items()
+    }
