@@ -104,6 +104,7 @@ class SweepPreview(Row):
     seed_steps: int
     estimated_hours: float = Field(description="One trial after another")
     basis: str = Field(description="What the estimate rests on")
+    trial_bytes: int = Field(description="Predicted device memory of the largest trial")
     detectable_difference: float = Field(
         description="Smallest difference in success fraction this many seeds can show"
     )

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 
 from ngpu_core.config import RunConfig
 from sweeps.canonical import digest
-from sweeps.spec import Resources, SweepSpec
-
-#: `seeds_per_trial: auto`.
-CPU_PACK = 1
-GPU_PACK = 32
+from sweeps.packing import pack_size
+from sweeps.spec import SweepSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +53,12 @@ def configurations(spec: SweepSpec) -> list[Configuration]:
 
 def packs(spec: SweepSpec, configurations: Sequence[Configuration]) -> list[PackPlan]:
     """Every seed of every configuration, once, in packs of `seeds_per_trial`."""
-    size = pack_size(spec.resources)
     seeds = spec.seeds.all
-    return [
-        PackPlan(configuration=each.position, seeds=tuple(seeds[start : start + size]))
-        for each in configurations
-        for start in range(0, len(seeds), size)
-    ]
-
-
-def pack_size(resources: Resources) -> int:
-    """Seeds of a full pack."""
-    if resources.seeds_per_trial != "auto":
-        return resources.seeds_per_trial
-    return GPU_PACK if resources.gpu > 0 else CPU_PACK
+    found = []
+    for each in configurations:
+        size = pack_size(each.run, spec.resources, len(seeds), len(configurations))
+        found += [
+            PackPlan(configuration=each.position, seeds=tuple(seeds[start : start + size]))
+            for start in range(0, len(seeds), size)
+        ]
+    return found

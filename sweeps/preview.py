@@ -3,22 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ngpu_core.config import RunConfig
-from ngpu_core.cost import seed_step_flop, time_steps
 from ngpu_core.statistics import detectable_difference
+from sweeps.duration import counted_seconds, gflop_per_second
 from sweeps.expansion import Configuration, configurations, packs
-from sweeps.spec import Resources, SweepSpec
+from sweeps.packing import predicted_bytes
+from sweeps.spec import SweepSpec
 
 #: Configurations spelled out at most.
 LISTED = 20
-#: What a trial is taken to compute where nothing was measured, in 10⁹ operations a second: the
-#: plain engine on one core (measured there: 50-65 at 24 filters), and a guess for a whole GPU.
-CPU_GFLOP_PER_SECOND = 50.0
-GPU_GFLOP_PER_SECOND = 5_000.0
-#: What one time step costs at any size, forward and backward: dispatching its operations
-#: (measured on one core: 24 ms a step at 12 time steps of a network too small to matter).
-DISPATCH_SECONDS = 0.0015
-
 #: Measured seconds a step of one seed, or None where there is no measurement.
 History = Callable[[Configuration], float | None]
 
@@ -38,6 +30,8 @@ class Preview:
     estimated_hours: float
     #: Where that estimate comes from.
     basis: str
+    #: Predicted bytes of device memory of the largest trial.
+    trial_bytes: int
     #: Smallest difference between two configurations' success fractions that this many seeds show
     #: with 80 % power at the 95 % level.
     detectable_difference: float
@@ -61,6 +55,8 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
     seeds = spec.seeds.count
     steps = {each.position: each.run.training.max_steps * seeds for each in found}
     measured = {each.position: seconds for each in found if (seconds := history(each)) is not None}
+    planned = packs(spec, found)
+    largest = {plan.configuration: len(plan.seeds) for plan in reversed(planned)}
     rate = gflop_per_second(spec.resources)
     seconds = sum(
         steps[each.position] * measured.get(each.position, counted_seconds(each.run, rate))
@@ -70,25 +66,16 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
         configurations=len(found),
         excluded=spec.points.size - len(found),
         seed_runs=len(found) * seeds,
-        trials=len(packs(spec, found)),
+        trials=len(planned),
         seed_steps=sum(steps.values()),
         estimated_hours=seconds / 3600,
         basis=_basis(found, measured, rate),
+        trial_bytes=max(
+            predicted_bytes(each.run, spec.resources, largest[each.position]) for each in found
+        ),
         detectable_difference=detectable_difference(seeds),
         listed=tuple(found[:LISTED]),
     )
-
-
-def counted_seconds(run: RunConfig, rate: float) -> float:
-    """Seconds of one step of one seed at `rate` 10⁹ operations a second."""
-    return seed_step_flop(run) / rate / 1e9 + time_steps(run) * DISPATCH_SECONDS
-
-
-def gflop_per_second(resources: Resources) -> float:
-    """What one trial is taken to compute where nothing was measured."""
-    if resources.gpu > 0:
-        return GPU_GFLOP_PER_SECOND * resources.gpu
-    return CPU_GFLOP_PER_SECOND * resources.cpu
 
 
 def _basis(found: Sequence[Configuration], measured: Mapping[int, float], rate: float) -> str:

@@ -1,5 +1,6 @@
 """The terms of a sweep: which seeds, what counts as success, which resources, when to give up."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -64,6 +65,24 @@ def _seeds_per_trial(value: object) -> object:
     raise ValueError("must be auto or an integer of at least 1")
 
 
+#: Units of memory, in bytes.
+_UNITS = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+
+
+def _bytes(value: object) -> object:
+    """A number of bytes as it is, `8 GiB` as its number of bytes."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?)?B\s*", value)
+    if not found:
+        raise ValueError("must be a number of bytes, or one with a unit, such as 8 GiB")
+    number, prefix = found.groups()
+    return round(float(number) * _UNITS[f"{prefix or ''}B"])
+
+
 class Resources(Terms):
     """What one trial holds while it runs."""
 
@@ -72,7 +91,14 @@ class Resources(Terms):
     gpu: Annotated[float, Field(ge=0, le=1), NO_TRUTH_VALUE] = 0.0
     """Share of a GPU; 0 trains on the CPU. Bookkeeping for placement, not a memory limit."""
     seeds_per_trial: Annotated[int | Literal["auto"], BeforeValidator(_seeds_per_trial)] = "auto"
-    """Seeds packed into one trial. `auto`: 1 on a CPU, 32 on a GPU."""
+    """Seeds packed into one trial. `auto`: as many as keep it busy and fit in its memory."""
+    memory: Annotated[
+        Annotated[int, Field(ge=2**20, le=2**50)] | None,
+        NO_TRUTH_VALUE,
+        BeforeValidator(_bytes),
+        WithJsonSchema({"type": ["integer", "string", "null"], "default": None}),
+    ] = None
+    """Device memory a trial may take, in bytes or as `8 GiB`. Default: 2 GiB a core, 16 a GPU."""
 
 
 class Retry(Terms):

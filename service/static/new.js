@@ -53,6 +53,12 @@ function select(path) {
 const count = (value) => (value == null ? "—" : Number(value).toLocaleString("en").replaceAll(",", "\u202f"));
 const percent = (value) => (value == null ? "—" : `${Math.round(100 * value)} percentage points`);
 
+function bytes(value) {
+  if (value == null) return "—";
+  const mebibytes = value / 2 ** 20;
+  return mebibytes < 1024 ? `about ${Math.ceil(mebibytes)} MiB` : `about ${(mebibytes / 1024).toFixed(1)} GiB`;
+}
+
 function hours(value) {
   if (value == null) return "not known: nothing like it was trained here yet";
   if (value < 1 / 60) return "less than a minute";
@@ -68,6 +74,7 @@ function showPreview(preview) {
   fill(card, "seed_steps", count(preview.seed_steps));
   fill(card, "estimated_hours", hours(preview.estimated_hours));
   fill(card, "basis", preview.basis ?? "");
+  fill(card, "trial_bytes", bytes(preview.trial_bytes));
   fill(card, "detectable_difference", percent(preview.detectable_difference));
   show(card);
   if (narrow.matches) answer.scrollIntoView();

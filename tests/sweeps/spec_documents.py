@@ -84,6 +84,9 @@ def _terms(draw: st.DrawFn, grid: Document) -> Document:
     if draw(st.booleans()):
         size = draw(st.one_of(st.just("auto"), st.integers(1, 50)))
         terms["resources"] = {"cpu": draw(st.integers(1, 8)), "seeds_per_trial": size}
+        if draw(st.booleans()):
+            amounts = st.sampled_from(["8 GiB", "512MiB", "1.5 GB"])
+            terms["resources"]["memory"] = draw(amounts | st.integers(2**20, 2**45))
     if draw(st.booleans()):
         terms["retry"] = {"max_failures": draw(st.integers(1, 9))}
     if draw(st.booleans()):

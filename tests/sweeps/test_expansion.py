@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from spec_documents import documents, shuffled
 
 from ngpu_core.config import RunConfig
-from sweeps.expansion import configurations, pack_size, packs
-from sweeps.spec import Resources, load_spec
+from sweeps.expansion import configurations, packs
+from sweeps.spec import load_spec
 
 MINIMAL = {"name": "adders", "seeds": {"first": 5, "count": 3}}
 
@@ -25,7 +25,12 @@ def test_every_seed_of_every_configuration_is_in_exactly_one_pack(document: dict
 
     seed_runs = Counter((pack.configuration, seed) for pack in planned for seed in pack.seeds)
     assert seed_runs == Counter(product((each.position for each in found), spec.seeds.all))
-    assert all(1 <= len(pack.seeds) <= pack_size(spec.resources) for pack in planned)
+    assert packs(spec, found) == planned
+    asked = spec.resources.seeds_per_trial
+    assert all(
+        1 <= len(pack.seeds) <= (len(spec.seeds.all) if asked == "auto" else asked)
+        for pack in planned
+    )
 
 
 @given(documents())
@@ -107,9 +112,9 @@ def test_an_axis_may_choose_the_family() -> None:
     assert heights == [4, 1]
 
 
-@pytest.mark.parametrize(
-    ("resources", "size"),
-    [({}, 1), ({"gpu": 0.5}, 32), ({"seeds_per_trial": 7}, 7), ({"gpu": 1, "cpu": 4}, 32)],
-)
-def test_packs_have_the_size_asked_for(resources: dict[str, Any], size: int) -> None:
-    assert pack_size(Resources(**resources)) == size
+def test_a_pack_of_a_given_size_is_that_large_but_for_the_last() -> None:
+    spec = load_spec({**MINIMAL, "seeds": {"count": 7}, "resources": {"seeds_per_trial": 3}})
+
+    planned = packs(spec, configurations(spec))
+
+    assert [pack.seeds for pack in planned] == [(0, 1, 2), (3, 4, 5), (6,)]

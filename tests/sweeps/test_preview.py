@@ -7,8 +7,10 @@ from hypothesis import given
 from spec_documents import documents
 
 from ngpu_core.statistics import detectable_difference
+from sweeps.duration import CPU_GFLOP_PER_SECOND, counted_seconds
 from sweeps.expansion import Configuration, configurations, packs
-from sweeps.preview import CPU_GFLOP_PER_SECOND, LISTED, counted_seconds, preview
+from sweeps.packing import predicted_bytes
+from sweeps.preview import LISTED, preview
 from sweeps.spec import load_spec
 
 DOCUMENT = {
@@ -45,7 +47,17 @@ def test_without_history_the_hours_are_arithmetic_and_say_so() -> None:
     )
     assert seen.estimated_hours == pytest.approx(counted / 3600)
     assert "nothing measured yet" in seen.basis
-    assert "50 GFLOP/s" in seen.basis
+    assert f"{CPU_GFLOP_PER_SECOND:g} GFLOP/s" in seen.basis
+
+
+def test_the_bytes_of_a_trial_are_those_of_the_largest_one() -> None:
+    document = {**DOCUMENT, "resources": {"seeds_per_trial": 4}}
+    spec = load_spec(document)
+
+    seen = preview(spec)
+
+    small, large = (predicted_bytes(each.run, spec.resources, 4) for each in configurations(spec))
+    assert seen.trial_bytes == large > small > 2**20
 
 
 def test_with_history_the_hours_are_measured_and_say_so() -> None:
@@ -61,7 +73,7 @@ def test_a_partly_measured_sweep_says_for_how_many() -> None:
 
     seen = preview(load_spec(DOCUMENT), history=history)
 
-    assert seen.estimated_hours > 1.0
+    assert seen.estimated_hours > 0.5
     assert "1 of 2 configurations" in seen.basis
 
 

@@ -162,7 +162,7 @@ def test_all_problems_come_at_once() -> None:
             "exclude": [{"c": 1}, {"a": "3"}, {}],
             "seeds": {"first": -1, "cuont": 3},
             "success": {"metric": "sequence_eror", "task": "bad"},
-            "resources": {"gpu": 2, "seeds_per_trial": 0},
+            "resources": {"gpu": 2, "seeds_per_trial": 0, "memory": "8 GHz"},
             "retry": {"max_failures": 0},
         }
     )
@@ -185,6 +185,7 @@ def test_all_problems_come_at_once() -> None:
         "success.task",
         "resources.gpu",
         "resources.seeds_per_trial",
+        "resources.memory",
         "retry.max_failures",
     }
     assert found["success.metric"].nearest == "sequence_error"

@@ -1,0 +1,305 @@
+"""What each engine holds while it computes: the formulas of the memory plan, all in one place.
+
+An array of the state has sequences · columns · height · filters values a seed. Each engine keeps a
+few such arrays a layer and time step for its backward pass; how many is counted where the engine
+lays them out itself, and measured where torch's autograd decides. Standard library only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil, prod
+
+from ngpu_core.config import ModelConfig
+
+#: Bytes of a value.
+FLOAT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The sizes of what an engine is asked to compute at once.
+
+    Attributes:
+        model: The network.
+        seeds: Seeds in one call.
+        sequences: Of each bin.
+        bins: Columns and time steps of each bin.
+        segment: Time steps between two kept states; None keeps everything.
+        threads: Threads inside the call.
+        dropout: Whether states are dropped.
+    """
+
+    model: ModelConfig
+    seeds: int
+    sequences: int
+    bins: tuple[tuple[int, int], ...]
+    segment: int | None = None
+    threads: int = 1
+    dropout: bool = True
+
+    @property
+    def column_values(self) -> int:
+        """Values of one column of the state."""
+        return self.seeds * self.sequences * self.model.height * self.model.filters
+
+    @property
+    def logits(self) -> int:
+        """Bytes of the logits of all bins."""
+        columns = sum(columns for columns, _ in self.bins)
+        return FLOAT * self.seeds * self.sequences * columns * self.model.output_symbols
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineMemory:
+    """How an engine is called and what it holds.
+
+    Attributes:
+        seeds_at_once: Whether a call computes all seeds, or one.
+        side_by_side: Whether calls for several seeds run at once, a thread each.
+        training: Bytes held in the course of one training call, beside parameters and gradients.
+        testing: The same of one forward pass without gradients.
+        keeps: Whether it holds that memory between calls for a network.
+        gradient_rows: How often the gradients are held: 2 where they are gathered from parts.
+    """
+
+    seeds_at_once: bool
+    side_by_side: bool
+    training: Callable[[Call], int]
+    testing: Callable[[Call], int]
+    keeps: Callable[[ModelConfig], bool] = lambda model: False
+    gradient_rows: int = 2
+
+
+def parameter_shapes(model: ModelConfig) -> list[tuple[int, ...]]:
+    """The shapes of one seed's parameters, as `initialize` makes them."""
+    maps, output = model.filters, model.output_symbols
+    if model.family == "diagonal_neural_gpu":
+        recurrent: list[tuple[int, ...]] = [
+            (2 * maps, maps, 3), (2 * maps,), (maps, maps, 3), (maps,)
+        ]  # fmt: skip
+        return [(model.input_symbols, maps), (maps,), *recurrent, (output, maps), (output,)]
+    copies = model.weight_copies
+    layer = [
+        (copies, 2 * maps, maps, 3, 3),
+        (copies, 2 * maps),
+        (copies, maps, maps, 3, 3),
+        (copies, maps),
+    ]
+    return [(model.input_symbols, maps), *layer * model.layers, (output, maps), (output,)]
+
+
+def parameter_values(model: ModelConfig) -> int:
+    """Parameters of one seed."""
+    return sum(prod(shape) for shape in parameter_shapes(model))
+
+
+def largest_tensor(model: ModelConfig) -> int:
+    """Values of one seed's largest parameter."""
+    return max(prod(shape) for shape in parameter_shapes(model))
+
+
+# autograd: what torch keeps for its tape and its allocator leaves in between, in arrays of the
+# state a layer and time step (measured; of saved tensors alone there are 11 and 13).
+_TAPE = {"neural_gpu": 15.7, "diagonal_neural_gpu": 14.9}
+#: More of them with dropout.
+_TAPE_DROPOUT = {"neural_gpu": 1.5, "diagonal_neural_gpu": 0.9}
+#: Arrays of the state that one forward pass without a tape holds at once (measured).
+_PASS = {"neural_gpu": 23.5, "diagonal_neural_gpu": 20.5}
+
+
+def row_columns(bins: tuple[tuple[int, int], ...]) -> int:
+    """Columns of a row of bins, one between two, summed over the time steps that see them."""
+    lengths = sorted((columns for columns, _ in bins), reverse=True)
+    return sum(
+        sum(running) + len(running) - 1
+        for time in range(lengths[0])
+        if (running := [length for length in lengths if length > time])
+    )
+
+
+def _autograd_training(call: Call) -> int:
+    family = call.model.family
+    arrays = _TAPE[family] + (_TAPE_DROPOUT[family] if call.dropout else 0)
+    if family == "diagonal_neural_gpu":
+        columns = row_columns(call.bins)
+    else:
+        columns = sum(width * times for width, times in call.bins) * call.model.layers
+    return int(arrays * columns * call.column_values * FLOAT)
+
+
+def _autograd_testing(call: Call) -> int:
+    columns = sum(width for width, _ in call.bins)
+    return int(_PASS[call.model.family] * columns * call.column_values * FLOAT)
+
+
+# native: as in native/*.h, counted for vectors of 16 lanes; narrower ones fill up less.
+_LANES, _INPUTS = 16, 8
+#: Parts of a batch with gradients of their own.
+CHUNKS = 2
+#: Bytes of kept state a thread aims to work on.
+WORKING_SET = 2**20
+#: Bytes of one seed's parameters from which working memory is given back after every step.
+LARGE = 2**26
+#: Arrays of a row beside the kept ones, in training.
+_NATIVE_WORK = 6
+
+
+def sequences_together(model: ModelConfig, sequences: int, columns: int) -> int:
+    """How many sequences a thread of the native engine takes through the recurrence at a time.
+
+    Two, or as many as its working set holds when sequences are short. A function of sizes alone:
+    the order of sums, and so a seed's last bits, depend on it.
+    """
+    kept = 5 * FLOAT * model.filters * model.height * model.layers * columns**2
+    per_chunk = ceil(sequences / CHUNKS)
+    return min(max(2, WORKING_SET // kept // 2 * 2), per_chunk + per_chunk % 2)
+
+
+def _native_filled(model: ModelConfig) -> tuple[int, int]:
+    """Sequences a vector, and maps filled up to whole vectors."""
+    interleaved = 1 if model.filters % _LANES == 0 else 2
+    step = max(_LANES // interleaved, _INPUTS)
+    return interleaved, ceil(model.filters / step) * step
+
+
+def _native_kernels(model: ModelConfig) -> int:
+    """Bytes of all kernels in the engine's order, each number once a sequence of a vector."""
+    interleaved, filled = _native_filled(model)
+    taps = 9 if model.family == "neural_gpu" else 3
+    parts = model.weight_copies * model.layers if model.family == "neural_gpu" else 1
+    return FLOAT * parts * taps * 3 * filled**2 * interleaved
+
+
+def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
+    """Bytes one thread holds for the sequences it takes at a time."""
+    interleaved, filled = _native_filled(call.model)
+    segment = call.segment if training else 1
+    together = sequences_together(call.model, call.sequences, width)
+    units = ceil(min(together, ceil(call.sequences / CHUNKS)) / interleaved)
+    cells = (units * (width + 1) + 1) * call.model.height
+    kept = min(segment or times, times)
+    arrays = 5 * kept * call.model.layers + 1
+    if training:
+        arrays += (times - 1) // kept + _NATIVE_WORK
+    return FLOAT * cells * filled * interleaved * arrays
+
+
+def _native_blocks(call: Call, *, training: bool) -> int:
+    """Bytes of the blocks in use: packed kernels, gradients of each part of the batch, runs.
+
+    A free block is taken for anything, so each block for gradients may have grown to a run's size.
+    """
+    kernels = _native_kernels(call.model)
+    run = max(_native_run(call, width, times, training=training) for width, times in call.bins)
+    runs = min(call.threads, CHUNKS) * run
+    if not training:
+        return kernels + runs
+    return 2 * kernels + CHUNKS * max(kernels, run) + runs
+
+
+def _native_keeps(model: ModelConfig) -> bool:
+    return FLOAT * parameter_values(model) <= LARGE
+
+
+def _native_training(call: Call) -> int:
+    return _native_blocks(call, training=True) + call.logits
+
+
+def _native_testing(call: Call) -> int:
+    return _native_blocks(call, training=False) + 2 * call.logits
+
+
+# torch and cuda: as in recurrence*.py. A tape holds state, gates (two) and candidate of a layer.
+_LAYER_TAPE = 4
+#: Arrays of the state held beside the tapes: on the way back, and in a pass without tapes.
+_TORCH_WORK, _TORCH_PASS = 14, 10
+#: Bytes glibc's allocator holds for each byte that torch uses of such arrays (measured).
+_TORCH_HOLES = {"neural_gpu": 1.45, "diagonal_neural_gpu": 1.3}
+_CUDA_WORK, _CUDA_PASS = 26, 16
+#: Maps a product on a GPU is at least to have; so many rows are computed together.
+_WIDE = 96
+
+
+def _tapes(call: Call) -> int:
+    """Bytes kept on the way forward, and for the segment that is being gone back through."""
+    if call.model.family == "diagonal_neural_gpu":
+        arrays = _LAYER_TAPE + (1 if call.dropout else 0)
+        whole = [(row_columns(call.bins), max(times for _, times in call.bins))]
+    else:
+        arrays = _LAYER_TAPE * call.model.layers
+        whole = [(width * times, times) for width, times in call.bins]
+    most = 0.0
+    for columns, times in whole:
+        segment = min(call.segment or times, times)
+        states = 0 if segment == times else 1 / segment
+        most = max(most, columns * (arrays * segment / times + states))
+    return int(most * call.column_values * FLOAT)
+
+
+def _widest(call: Call) -> int:
+    """Bytes of one array of the state."""
+    widths = [width for width, _ in call.bins]
+    diagonal = call.model.family == "diagonal_neural_gpu"
+    width = sum(widths) + len(widths) - 1 if diagonal else max(widths)
+    return width * call.column_values * FLOAT
+
+
+def _torch_training(call: Call) -> int:
+    kernels = FLOAT * parameter_values(call.model)
+    arrays = _tapes(call) + _TORCH_WORK * _widest(call)
+    return int(_TORCH_HOLES[call.model.family] * arrays) + 2 * kernels + 2 * call.logits
+
+
+def _torch_testing(call: Call) -> int:
+    return _TORCH_PASS * _widest(call) + 2 * call.logits
+
+
+def _bands(call: Call) -> int:
+    """Bytes of the banded matrices of all convolutions: two, and their gradient."""
+    model = call.model
+    kernels = FLOAT * call.seeds * parameter_values(model)
+    if model.family == "diagonal_neural_gpu":
+        return 3 * kernels
+    together = min(model.height, max(1, _WIDE // model.filters))
+    return int(3 * kernels * together * (together + 2) / 3)
+
+
+def _cuda_training(call: Call) -> int:
+    recorded = 3 * FLOAT * call.seeds * parameter_values(call.model)
+    return _tapes(call) + _CUDA_WORK * _widest(call) + _bands(call) + recorded + 2 * call.logits
+
+
+def _cuda_testing(call: Call) -> int:
+    return _CUDA_PASS * _widest(call) + _bands(call) + 2 * call.logits
+
+
+#: Engine → what it holds.
+ENGINES: Mapping[str, EngineMemory] = {
+    "autograd": EngineMemory(
+        seeds_at_once=False,
+        side_by_side=False,
+        training=_autograd_training,
+        testing=_autograd_testing,
+    ),
+    "native": EngineMemory(
+        seeds_at_once=False,
+        side_by_side=True,
+        training=_native_training,
+        testing=_native_testing,
+        keeps=_native_keeps,
+        gradient_rows=1,
+    ),
+    "torch": EngineMemory(
+        seeds_at_once=False,
+        side_by_side=False,
+        training=_torch_training,
+        testing=_torch_testing,
+    ),
+    "cuda": EngineMemory(
+        seeds_at_once=True,
+        side_by_side=False,
+        training=_cuda_training,
+        testing=_cuda_testing,
+        keeps=lambda model: True,
+    ),
+}

@@ -1,0 +1,25 @@
+"""How long training is taken to last where nothing was measured: arithmetic at assumed rates."""
+
+from ngpu_core.config import RunConfig
+from ngpu_core.cost import seed_step_flop, time_steps
+from sweeps.terms import Resources
+
+#: What a trial is taken to compute, in 10⁹ operations a second: the compiled engine on one core
+#: (measured there: 150-220 at 24 filters), and a guess for a whole GPU.
+CPU_GFLOP_PER_SECOND = 150.0
+GPU_GFLOP_PER_SECOND = 20_000.0
+#: What one time step costs at any size, forward and backward: for each of its parts (measured: 1
+#: ms a step at 12 time steps of a network too small to matter).
+DISPATCH_SECONDS = 0.0001
+
+
+def counted_seconds(run: RunConfig, rate: float) -> float:
+    """Seconds of one step of one seed at `rate` 10⁹ operations a second."""
+    return seed_step_flop(run) / rate / 1e9 + time_steps(run) * DISPATCH_SECONDS
+
+
+def gflop_per_second(resources: Resources) -> float:
+    """What one trial is taken to compute."""
+    if resources.gpu > 0:
+        return GPU_GFLOP_PER_SECOND * resources.gpu
+    return CPU_GFLOP_PER_SECOND * resources.cpu

@@ -1,0 +1,182 @@
+"""Predicted memory is what training takes, and a plan is the fastest way that fits."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ngpu_core import engine_memory, evaluation
+from ngpu_core.config import ModelConfig, RunConfig
+from ngpu_core.data import TrainingData
+from ngpu_core.engine_memory import ENGINES, parameter_shapes, parameter_values, row_columns
+from ngpu_core.engines import native
+from ngpu_core.memory import (
+    TEST_VALUES,
+    DoesNotFit,
+    in_units,
+    largest_pack,
+    plan_memory,
+    pool_bytes,
+    predict_memory,
+)
+from ngpu_core.models.diagonal import Row
+from ngpu_core.models.families import network
+from tests.ngpu_core.configurations import run_config
+
+MODELS = [
+    ModelConfig(filters=5, layers=3, weight_copies=2, input_symbols=7, output_symbols=4),
+    ModelConfig(),
+    ModelConfig(family="diagonal_neural_gpu", filters=7, input_symbols=9, output_symbols=4),
+]
+OF_512 = RunConfig(model=ModelConfig(filters=512))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_parameters_are_counted_as_they_are_made(model):
+    made = network(model).initialize(np.random.default_rng(0))
+
+    assert parameter_shapes(model) == [value.shape for value in made.values()]
+    assert parameter_values(model) == sum(value.size for value in made.values())
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_the_columns_of_a_row_are_those_the_network_lays_out(lengths):
+    row = Row.of(lengths)
+    widths = [row.width(sum(length > time for length in lengths)) for time in range(max(lengths))]
+
+    assert row_columns(tuple((length, length) for length in lengths)) == sum(widths)
+
+
+@given(
+    filters=st.integers(1, 200), height=st.integers(1, 4), layers=st.integers(1, 3),
+    sequences=st.integers(1, 64), columns=st.integers(1, 300),
+)  # fmt: skip
+def test_the_native_engine_takes_as_many_sequences_at_a_time_as_is_counted(
+    filters, height, layers, sequences, columns
+):
+    model = ModelConfig(filters=filters, height=height, layers=layers)
+
+    counted = engine_memory.sequences_together(model, sequences, columns)
+
+    assert counted == native.sequences_together(model, sequences, columns)
+    assert (engine_memory.CHUNKS, engine_memory.LARGE) == (native.CHUNKS, native.LARGE)
+
+
+def test_a_test_is_cut_where_evaluation_cuts_it():
+    assert TEST_VALUES == evaluation.STATE_BUDGET
+
+
+@pytest.mark.parametrize("shorter", [0.0, 0.9])
+def test_pools_are_at_most_as_large_as_predicted_and_hardly_smaller(shorter):
+    config = run_config(
+        "diagonal_neural_gpu", training__examples_per_length=300, training__shorter_share=shorter,
+        training__bins=(16, 20), training__batch_size=200,
+    )  # fmt: skip
+    data = TrainingData(config=config, seed=0)
+    for size in config.training.bins:
+        data.bin_batch(1, size)
+    held = sum(pool.inputs.nbytes + pool.targets.nbytes for pool in data._pools.values())
+
+    assert 0.9 * pool_bytes(config) <= held <= pool_bytes(config)
+
+
+def test_fresh_examples_are_not_held():
+    assert pool_bytes(RunConfig()) == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("family", ["neural_gpu", "diagonal_neural_gpu"])
+def test_more_seeds_take_more_and_keeping_less_takes_less(engine, family):
+    config = run_config(family, model__filters=24)
+    bytes_of = [predict_memory(config, seeds, engine=engine) for seeds in (1, 2, 8, 64)]
+    whole, states = (
+        predict_memory(OF_512, 1, engine=engine, segment=segment) for segment in (None, 1)
+    )
+
+    assert sorted(set(bytes_of)) == bytes_of
+    assert whole >= states
+    assert engine == "autograd" or whole > states
+
+
+def test_unknown_engines_and_empty_packs_are_refused():
+    with pytest.raises(ValueError, match="0 seeds"):
+        predict_memory(RunConfig(), 0, engine="native")
+    with pytest.raises(ValueError, match="'abacus'"):
+        predict_memory(RunConfig(), 1, engine="abacus")
+
+
+# Plans
+
+
+@given(st.sampled_from([*ENGINES]), st.integers(1, 40), st.integers(26, 36))
+def test_a_plan_fits_and_nothing_faster_does(engine, seeds, exponent):
+    config, free = RunConfig(), 2**exponent
+
+    def needed(segment):
+        return predict_memory(config, seeds, engine=engine, segment=segment)
+
+    if all(needed(segment) > free for segment in (None, *range(1, 7))):
+        with pytest.raises(DoesNotFit):
+            plan_memory(config, seeds, free, engine=engine)
+        return
+
+    plan = plan_memory(config, seeds, free, engine=engine)
+    faster = () if plan.segment is None else (None, *range(1, plan.segment))
+
+    assert plan.predicted_bytes == needed(plan.segment) <= free
+    assert all(needed(segment) > free for segment in faster)
+
+
+def test_as_memory_shrinks_states_are_kept_then_fewer_states_then_nothing_fits():
+    config = run_config(
+        "neural_gpu", model__filters=96, training__max_length=200, training__bins=(200,)
+    )
+    whole = predict_memory(config, 1, engine="torch")
+    states = predict_memory(config, 1, engine="torch", segment=1)
+    few = predict_memory(config, 1, engine="torch", segment=5)
+
+    def segment(free: int) -> int | None:
+        return plan_memory(config, 1, free, engine="torch").segment
+
+    assert whole > states > few
+    assert segment(whole) is None
+    assert segment(whole - 1) == segment(states) == 1
+    assert segment(states - 1) > 1
+    with pytest.raises(DoesNotFit, match=r"training one seed needs .* MiB \(\d+ bytes\) even when"):
+        plan_memory(config, 1, 2**20, engine="torch")
+
+
+def test_the_largest_pack_that_fits_has_no_room_for_another_seed():
+    config, free = RunConfig(), 2**28
+    plan = largest_pack(config, 1000, free, engine="native")
+
+    assert 1 < plan.seeds < 1000
+    assert plan.predicted_bytes <= free
+    with pytest.raises(DoesNotFit, match=f"training {plan.seeds + 1} seeds at once"):
+        plan_memory(config, plan.seeds + 1, free, engine="native")
+    assert largest_pack(config, 3, free, engine="native").seeds == 3
+    with pytest.raises(DoesNotFit, match="training one seed"):
+        largest_pack(config, 3, 2**20, engine="native")
+
+
+def test_512_filters_are_planned_within_four_gibibytes_on_a_cpu():
+    plan = plan_memory(OF_512, 1, 4 * 2**30, engine="native")
+
+    assert plan.predicted_bytes <= 4 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "0.999 KiB"), (3 * 2**29, "1.5 GiB"), (2**20, "1 MiB")]
+)
+def test_bytes_are_written_for_people(count, text):
+    assert in_units(count) == text
+
+
+def test_planning_loads_no_torch():
+    program = "import sys, ngpu_core.memory, sweeps.packing; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.strip() == "False"
