@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Family = Literal["neural_gpu", "diagonal_neural_gpu"]
 Optimizer = Literal["adam", "adamax"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Schedule = Literal["curriculum", "all_bins"]
 
 
@@ -133,6 +134,9 @@ class TrainingConfig:
     saturation: float = 0.0
     #: A seed whose loss is not finite, or above this many times its first loss, has diverged.
     divergence_factor: float = 1000.0
+    #: Of the factors of products on a GPU: `float32`; `tf32`, ten bits of mantissa; `bfloat16`,
+    #: seven. Sums, states, gradients and weights stay float32, and so does everything on a CPU.
+    precision: Precision = "float32"
     #: Stop early when an epoch's error on its own training batches is at or below this with the
     #: curriculum at full length; negative never stops. No test sequence is looked at.
     stop_error: float = -1.0

@@ -5,15 +5,14 @@ rows; the result has the image's size. Each object holds one kernel and the sum 
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ngpu_core.config import Precision
 from ngpu_core.engines.fused import fused
-
-Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class Convolution(Protocol):

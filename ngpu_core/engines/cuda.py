@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ngpu_core.config import Precision
 from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.convolutions import (
     Convolution,
-    Precision,
     StackedConvolution,
     column_windows,
     column_windows_bfloat16,
@@ -193,7 +193,7 @@ class CudaEngine:
         graphs: int = 64,
     ) -> None:
         self.network = network
-        self._precision = precision
+        self.precision = precision
         self._unrolled = Unrolled(
             network=network,
             recurrence=recurrence(network, self._convolution, segment=segment, look=False),
@@ -241,8 +241,8 @@ class CudaEngine:
             bias,
             height=height,
             together=min(height, max(1, WIDE // kernel.shape[2])),
-            precision=self._precision,
-            windows=column_windows_bfloat16 if self._precision == "bfloat16" else column_windows,
+            precision=self.precision,
+            windows=column_windows_bfloat16 if self.precision == "bfloat16" else column_windows,
         )
 
     @contextmanager
@@ -250,7 +250,7 @@ class CudaEngine:
         """How products are computed on this device, set while we compute."""
         settings = torch.backends.cuda.matmul
         before = settings.fp32_precision, settings.allow_bf16_reduced_precision_reduction
-        settings.fp32_precision = "tf32" if self._precision == "tf32" else "ieee"
+        settings.fp32_precision = "tf32" if self.precision == "tf32" else "ieee"
         settings.allow_bf16_reduced_precision_reduction = False
         try:
             yield
