@@ -66,7 +66,12 @@ class _Step(ctypes.Structure):
 
 def unsupported(config: ModelConfig) -> str | None:
     """Why this engine cannot compute a network; None when it can."""
-    return None if load() else "its library was not built (run `make setup` with a C++ compiler)"
+    library = load()
+    if library is None:
+        return "its library was not built (run `make setup` with a C++ compiler)"
+    if library.ngpu_layout() != ctypes.sizeof(_Batch) << 32 | ctypes.sizeof(_Step):
+        return "its library was built from other sources (run `make setup`)"
+    return None
 
 
 def sequences_together(model: ModelConfig, batch_size: int, columns: int) -> int:
@@ -106,8 +111,9 @@ class NativeEngine:
         target: str | None = None,
     ) -> None:
         library = load(target)
-        if library is None:
-            raise RuntimeError("the native engine's library was not built: run `make setup`")
+        reason = unsupported(network.config)
+        if library is None or reason:
+            raise RuntimeError(f"no native engine: {reason or f'no library for {target}'}")
         self.network = network
         self.threads = threads
         self.segment = segment

@@ -68,7 +68,6 @@ def load(target: str | None = None) -> ctypes.CDLL | None:
             for function in (library.ngpu_neural_gpu, library.ngpu_diagonal):
                 function.restype = ctypes.c_char_p
                 function.argtypes = [ctypes.c_void_p]
-            library.ngpu_peak_flops.restype = ctypes.c_double
-            library.ngpu_peak_flops.argtypes = [ctypes.c_double]
+            library.ngpu_layout.restype = ctypes.c_int64
             return library
     return None

@@ -1,5 +1,4 @@
 // The exported functions. Errors are returned as a message, or null.
-#include <chrono>
 #include <exception>
 #include <memory>
 
@@ -77,31 +76,10 @@ extern "C" {
 const char* ngpu_neural_gpu(Step* step) { return run_lanes<NeuralGpu>(step); }
 const char* ngpu_diagonal(Step* step) { return run_lanes<Diagonal>(step); }
 
+// Sizes of the structures, so that a library built from other sources is not mistaken for this one.
+int64_t ngpu_layout() { return int64_t(sizeof(Batch)) << 32 | sizeof(Step); }
+
 // Give working memory back to the system.
 void ngpu_release() { Memory::release(); }
-
-int ngpu_lanes() { return LANES; }
-
-// Multiply-adds a second, times two, of one thread that does nothing else: the ceiling.
-double ngpu_peak_flops(double seconds) {
-    constexpr int chains = LANES == 16 ? 24 : 12;
-    Vector sums[chains];
-    for (int chain = 0; chain < chains; ++chain) sums[chain] = every(float(chain));
-    Vector factor = every(0.999999f), more = every(1e-6f);
-    const auto start = std::chrono::steady_clock::now();
-    double passed = 0, count = 0;
-    while (passed < seconds) {
-        for (int repeat = 0; repeat < 10000; ++repeat)
-#pragma GCC unroll 24
-            for (int chain = 0; chain < chains; ++chain) sums[chain] = sums[chain] * factor + more;
-        count += 10000.0 * chains * LANES * 2;
-        passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    Vector sum{};
-    for (int chain = 0; chain < chains; ++chain) sum += sums[chain];
-    volatile float kept = total(sum);
-    (void)kept;
-    return count / passed;
-}
 }
 #pragma GCC visibility pop

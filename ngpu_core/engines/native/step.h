@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -68,10 +69,17 @@ void in_threads(int count, int threads, Act act) {
         return;
     }
     const int workers = threads < count ? threads : count;
+    std::vector<std::exception_ptr> errors(workers);
     std::vector<std::thread> running;
     for (int worker = 0; worker < workers; ++worker)
-        running.emplace_back([=] {
-            for (int index = worker; index < count; index += workers) act(index);
+        running.emplace_back([=, &errors] {
+            try {
+                for (int index = worker; index < count; index += workers) act(index);
+            } catch (...) {
+                errors[worker] = std::current_exception();
+            }
         });
     for (auto& thread : running) thread.join();
+    for (const auto& error : errors)
+        if (error) std::rethrow_exception(error);
 }
