@@ -1,9 +1,12 @@
 # Scheduler and Ray nodes: everything, torch and Ray too.
 FROM python:3.11-slim-bookworm AS wheel
+# The native engine is compiled into the wheel, for every instruction set it may meet.
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --constraint requirements.lock setuptools
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py MANIFEST.in README.md ./
 COPY db/ db/
 COPY ngpu_core/ ngpu_core/
 COPY service/ service/
