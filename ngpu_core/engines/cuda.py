@@ -6,11 +6,8 @@ replayed: its inputs are copied into the buffers it was recorded with. On a CPU 
 runs without graphs, which is how it is tested where there is no GPU.
 """
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,149 +21,13 @@ from ngpu_core.engines.convolutions import (
     column_windows_bfloat16,
 )
 from ngpu_core.engines.engine import Differentiated
-from ngpu_core.engines.parts import Masks, draw_masks
+from ngpu_core.engines.parts import draw_masks
+from ngpu_core.engines.recordings import CudaGraphRecorder, Feed, Recordings
 from ngpu_core.engines.unrolled import Unrolled, recurrence
 from ngpu_core.models.network import Bin, Network, Parameters
 
 #: Maps of a product that is wide enough: so many rows of the image are computed together.
 WIDE = 96
-#: Calls with the same shapes before they are recorded; they also warm the libraries up.
-SIGHTINGS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Feed:
-    """Everything one step computes from."""
-
-    parameters: dict[str, Tensor]
-    bins: list[Bin]
-    masks: list[Masks | None]
-    saturation_weights: Tensor
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for steps that run the same kernels on the same shapes."""
-        return (
-            tuple(tuple(one.shape) for one in self._tensors()),
-            tuple(batch.padded_length for batch in self.bins),
-            tuple(one and one.threshold for one in self.masks),
-        )
-
-    def clone(self) -> "Feed":
-        """The same in memory of its own."""
-        return Feed(
-            parameters={name: value.clone() for name, value in self.parameters.items()},
-            bins=[
-                replace(batch, inputs=batch.inputs.clone(), targets=batch.targets.clone())
-                for batch in self.bins
-            ],
-            masks=[
-                one and replace(one, rows=one.rows.clone(), scale=one.scale.clone())
-                for one in self.masks
-            ],
-            saturation_weights=self.saturation_weights.clone(),
-        )
-
-    def copy_(self, other: "Feed") -> None:
-        """Take over another's numbers; it has the same key."""
-        torch._foreach_copy_(self._tensors(), other._tensors())
-
-    def _tensors(self) -> list[Tensor]:
-        masks = [one for one in self.masks if one]
-        return [
-            *self.parameters.values(),
-            *(batch.inputs for batch in self.bins),
-            *(batch.targets for batch in self.bins),
-            *(one.rows for one in masks),
-            *(one.scale for one in masks),
-            self.saturation_weights,
-        ]
-
-
-#: From a feed to what is found.
-Compute = Callable[[Feed], Differentiated]
-
-
-class Recorder(Protocol):
-    """Runs a computation, and makes a recording of one."""
-
-    def run(self, compute: Compute, feed: Feed) -> Differentiated:
-        """Compute, warming up whatever recording needs warm."""
-        ...
-
-    def record(self, compute: Compute, feed: Feed) -> tuple[Callable[[], object], Differentiated]:
-        """How to run again on what then lies in `feed`, and where the results then lie."""
-        ...
-
-
-class CudaGraphRecorder:
-    """Records CUDA graphs, which share the memory of their temporaries.
-
-    As torch wants it, warming up and recording happen on one stream that is not the default one.
-    """
-
-    def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def run(self, compute: Compute, feed: Feed) -> Differentiated:
-        """On the stream of the recordings, between what came before and what comes after."""
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            found = compute(feed)
-        torch.cuda.current_stream().wait_stream(self._stream)
-        return found
-
-    def record(self, compute: Compute, feed: Feed) -> tuple[Callable[[], object], Differentiated]:
-        """Record without running."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-        ):
-            found = compute(feed)
-        return graph.replay, found
-
-
-class Recordings:
-    """Computations recorded by shape, the least recently used let go.
-
-    Args:
-        compute: What is recorded.
-        recorder: How.
-        limit: Recordings kept.
-    """
-
-    def __init__(self, compute: Compute, recorder: Recorder, limit: int) -> None:
-        self._compute = compute
-        self._recorder = recorder
-        self._limit = limit
-        self._seen: Counter[tuple[Any, ...]] = Counter()
-        self._kept: OrderedDict[
-            tuple[Any, ...], tuple[Feed, Callable[[], object], Differentiated]
-        ] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __call__(self, feed: Feed) -> Differentiated:
-        """Replay if recorded, record if seen often enough, else compute.
-
-        Results of a recording are valid until it runs again.
-        """
-        key = feed.key
-        if key not in self._kept:
-            self._seen[key] += 1
-            if self._seen[key] <= SIGHTINGS:
-                return self._recorder.run(self._compute, feed)
-            while len(self._kept) >= self._limit:
-                self._kept.popitem(last=False)
-            own = feed.clone()
-            self._kept[key] = (own, *self._recorder.record(self._compute, own))
-        self._kept.move_to_end(key)
-        own, run, found = self._kept[key]
-        own.copy_(feed)
-        run()
-        return found
 
 
 class CudaEngine:
@@ -190,7 +51,7 @@ class CudaEngine:
         *,
         segment: int | None = None,
         precision: Precision = "float32",
-        graphs: int = 64,
+        graphs: int = 128,
     ) -> None:
         self.network = network
         self.precision = precision
