@@ -21,7 +21,7 @@ from ngpu_core.engines.convolutions import (
     column_windows_bfloat16,
 )
 from ngpu_core.engines.engine import Differentiated
-from ngpu_core.engines.parts import draw_masks
+from ngpu_core.engines.masks import draw_masks
 from ngpu_core.engines.recordings import CudaGraphRecorder, Feed, Recordings
 from ngpu_core.engines.unrolled import Unrolled, recurrence
 from ngpu_core.models.network import Bin, Network, Parameters

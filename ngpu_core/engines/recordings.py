@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ngpu_core.engines.engine import Differentiated
-from ngpu_core.engines.parts import Masks
+from ngpu_core.engines.masks import Masks
 from ngpu_core.models.network import Bin
 
 logger = logging.getLogger(__name__)

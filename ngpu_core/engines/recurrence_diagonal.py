@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ngpu_core.engines.convolutions import Convolution, Convolutions
 from ngpu_core.engines.fused import fused
-from ngpu_core.engines.parts import Masks, places
+from ngpu_core.engines.masks import Masks, places
 from ngpu_core.engines.recurrence import unroll
 from ngpu_core.models.diagonal import SATURATION_LIMIT, DiagonalNeuralGPU, hard_tanh
 from ngpu_core.models.network import Bin, Parameters, embed

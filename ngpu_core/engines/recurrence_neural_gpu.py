@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ngpu_core.engines.convolutions import Convolution, Convolutions
 from ngpu_core.engines.fused import fused
-from ngpu_core.engines.parts import Masks, places
+from ngpu_core.engines.masks import Masks, places
 from ngpu_core.engines.recurrence import unroll
 from ngpu_core.models.network import Bin, Parameters, embed
 from ngpu_core.models.neural_gpu import NeuralGPU, tanh
@@ -258,7 +258,7 @@ class NeuralGPURecurrence:
         cell = NeuralGPUCell(
             layers=layers,
             cutoff=config.gate_cutoff,
-            steps=int(steps.max()) if self.look else length + config.extra_steps,
+            steps=max(1, int(steps.max())) if self.look else length + config.extra_steps,
             shortest=int(steps.min()) if self.look else 0,
             own_steps=steps[:, :, None, None, None],
             columns=None if self.look and bool(mask.all()) else columns.to(state.dtype),

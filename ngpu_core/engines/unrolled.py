@@ -4,7 +4,7 @@
 output and loss are a few operations on either side of the recurrence and are left to autograd.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.convolutions import Convolutions, SeedwiseConvolution
 from ngpu_core.engines.engine import Differentiated, wrong_counts
-from ngpu_core.engines.parts import Masks, draw_masks, some_sequences
+from ngpu_core.engines.masks import Masks, draw_masks
 from ngpu_core.engines.recurrence_diagonal import DiagonalRecurrence
 from ngpu_core.engines.recurrence_neural_gpu import NeuralGPURecurrence
 from ngpu_core.models.diagonal import DiagonalNeuralGPU
@@ -80,33 +80,11 @@ def unsupported(config: ModelConfig) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Some sequences of some bins.
-
-    Attributes:
-        bins: The bins, cut to those sequences.
-        masks: Their dropout.
-        share: Weight of the part's loss in the whole batch's.
-    """
-
-    bins: list[Bin]
-    masks: list[Masks | None]
-    share: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Unrolled:
-    """A batch forward and back, a part at a time.
-
-    Attributes:
-        network: The definition.
-        recurrence: Its recurrence.
-        sequences: Sequences of a bin computed at once; None for all.
-    """
+    """A batch forward and back."""
 
     network: Network
     recurrence: Recurrence
-    sequences: int | None = None
 
     def differentiate(
         self,
@@ -129,54 +107,47 @@ class Unrolled:
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         with torch.no_grad():
             layers = self.recurrence.layers(parameters)
-        first = saturation_weights.new_zeros
-        losses, saturation = first(len(saturation_weights)), first(len(saturation_weights))
+        losses, saturation = (torch.zeros_like(saturation_weights) for _ in range(2))
         counts = torch.zeros(
-            len(saturation_weights), 4, dtype=torch.int64, device=saturation_weights.device
+            *saturation_weights.shape, 4, dtype=torch.int64, device=saturation_weights.device
         )
-        for part in self._parts(bins, masks):
-            logits, cost = self.recurrence.run(leaves, layers, part.bins, part.masks, saturated)
-            pairs = list(zip(logits, part.bins, strict=True))
-            loss = torch.stack([self.network.loss(*pair) for pair in pairs]).sum(dim=0) * part.share
-            cost = cost * (part.share * len(part.bins))
+        # What goes through the recurrence on its own goes back at once, so as to be let go.
+        for group in self._groups(bins, masks):
+            logits, cost = self.recurrence.run(leaves, layers, *group, saturated)
+            pairs = list(zip(logits, group[0], strict=True))
+            loss = torch.stack([self.network.loss(*pair) for pair in pairs]).sum(dim=0) / len(bins)
             (loss + saturation_weights * cost).sum().backward()
             losses, saturation = losses + loss.detach(), saturation + cost.detach()
             for found, batch in pairs:
                 counts = counts + wrong_counts(self.network, found.detach(), batch)
-        gradients = self.recurrence.gradients(layers)
-        for name, leaf in leaves.items():
-            if name not in gradients:
-                gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        recurrent = self.recurrence.gradients(layers)
         return Differentiated(
             losses=losses,
             saturation=saturation,
             counts=counts,
-            gradients={name: gradients[name] for name in parameters},
+            gradients={
+                name: recurrent[name] if name in recurrent else _gradient(leaf)
+                for name, leaf in leaves.items()
+            },
         )
 
     @torch.no_grad()
     def logits(self, parameters: Parameters, batch: Bin) -> Tensor:
         """(S, B, L, classes) without dropout."""
         layers = self.recurrence.layers(parameters)
-        found = [
-            self.recurrence.run(parameters, layers, part.bins, part.masks, False)[0][0]
-            for part in self._parts([batch], [None])
-        ]
-        return torch.cat(found, dim=1)
+        return self.recurrence.run(parameters, layers, [batch], [None], False)[0][0]
 
-    def _parts(self, bins: Sequence[Bin], masks: Sequence[Masks | None]) -> Iterator[Part]:
-        pairs = list(zip(bins, masks, strict=True))
-        for group in [pairs] if self.recurrence.side_by_side else [[pair] for pair in pairs]:
-            batch = group[0][0].targets.shape[1]
-            size = min(self.sequences or batch, batch)
-            for start in range(0, batch, size):
-                span = slice(start, min(start + size, batch))
-                cut = [some_sequences(*pair, span) for pair in group]
-                yield Part(
-                    bins=[one for one, _ in cut],
-                    masks=[one for _, one in cut],
-                    share=(span.stop - span.start) / batch / len(bins),
-                )
+    def _groups(
+        self, bins: Sequence[Bin], masks: Sequence[Masks | None]
+    ) -> list[tuple[Sequence[Bin], Sequence[Masks | None]]]:
+        """The bins that go through the recurrence together."""
+        if self.recurrence.side_by_side:
+            return [(bins, masks)]
+        return [([batch], [mask]) for batch, mask in zip(bins, masks, strict=True)]
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 class TorchEngine:
@@ -185,21 +156,17 @@ class TorchEngine:
     Args:
         network: What to compute.
         segment: Time steps between two states kept for the backward pass; None keeps all it needs.
-        sequences: Sequences of a bin computed at once; None for all. Fewer take less memory.
     """
 
     name = "torch"
     seeds_at_once = False
     releases_interpreter = False
 
-    def __init__(
-        self, network: Network, *, segment: int | None = None, sequences: int | None = None
-    ) -> None:
+    def __init__(self, network: Network, *, segment: int | None = None) -> None:
         self.network = network
         self._unrolled = Unrolled(
             network=network,
             recurrence=recurrence(network, SeedwiseConvolution, segment=segment, look=True),
-            sequences=sequences,
         )
 
     def differentiate(

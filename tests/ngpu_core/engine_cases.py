@@ -24,15 +24,12 @@ from ngpu_core.packing import SeedPack
 #: How to make each engine, from a network and the time steps between two states kept.
 ENGINES: dict[str, Callable[[Network, int | None], Engine]] = {
     "torch": lambda network, segment: TorchEngine(network, segment=segment),
-    "torch, two sequences at a time": lambda network, segment: TorchEngine(
-        network, segment=segment, sequences=2
-    ),
     "cuda": lambda network, segment: CudaEngine(network, segment=segment),
 }
 if unsupported(ModelConfig()) is None:
     ENGINES["native"] = lambda network, segment: NativeEngine(network, segment=segment)
 #: Those that take the data type of the parameters; the others compute in float32.
-ANY_PRECISION = ["torch", "torch, two sequences at a time", "cuda"]
+ANY_PRECISION = ["torch", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)

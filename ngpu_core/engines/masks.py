@@ -1,11 +1,7 @@
-"""A batch cut into parts that are computed one after the other, with their dropout masks.
-
-Sequences share nothing but the weights, so a part holds some sequences of a batch; the losses and
-gradients of the parts add up. Small parts stay in cache and bound memory.
-"""
+"""Dropout masks for recurrences that draw them where they lie, from the hashes of their rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -71,9 +67,3 @@ def draw_masks(
 def places(cells: int, maps: int, device: torch.device) -> Tensor:
     """What the counter of each cell's first map adds to its row's hash: (cells,) int32."""
     return torch.arange(cells, dtype=torch.int32, device=device) * signed(COUNTER * maps % 2**32)
-
-
-def some_sequences(batch: Bin, masks: Masks | None, span: slice) -> tuple[Bin, Masks | None]:
-    """A few sequences of a bin."""
-    part = replace(batch, inputs=batch.inputs[:, span], targets=batch.targets[:, span])
-    return part, masks and replace(masks, rows=masks.rows[:, :, span])
