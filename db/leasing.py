@@ -184,13 +184,14 @@ def _resume(conn: Connection, seeds: Sequence[Row[*tuple[Any, ...]]]) -> tuple[C
         .order_by(seed_runs.c.seed)
     ).all()
     if len(found) == len(ids) and len({row.step for row in found}) == 1:
-        _delete_beyond(conn, ids, found[0].step)
+        delete_beyond(conn, ids, found[0].step)
         return tuple(Checkpoint(**row._mapping) for row in found)
     _start_over(conn, ids)
     return ()
 
 
-def _delete_beyond(conn: Connection, seed_run_ids: Sequence[int], step: int) -> None:
+def delete_beyond(conn: Connection, seed_run_ids: Sequence[int], step: int) -> None:
+    """Delete what seed runs measured after a step."""
     for table in MEASURED:
         conn.execute(
             delete(table).where(table.c.seed_run_id.in_(seed_run_ids), table.c.step > step)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.clock import now
-from db.leasing import renew
+from db.leasing import delete_beyond, renew
 from db.models import (
     carry_results,
     carry_trials,
@@ -145,6 +145,23 @@ def end_seed(
         .values(state=SeedState(ended.state), reason=ended.reason, error=None, finished_at=now())
     )
     return done.rowcount == 1
+
+
+def rewind(conn: Connection, lease: Lease, seeds: Sequence[int], step: int) -> None:
+    """Delete the rows of some seeds beyond a step, from which they are trained again.
+
+    Seeds that have ended keep theirs.
+
+    Raises:
+        LeaseLost: The pack is another's; nothing was deleted.
+        ValueError: A seed is not of the pack.
+    """
+    renew(conn, lease.pack_id, lease.fence, lease.seconds)
+    pack = _Seeds.of_pack(conn, lease.pack_id)
+    ids = [pack[seed] for seed in seeds if pack[seed] and seed in pack.open]
+    delete_beyond(conn, ids, step)
+    s = seed_runs.c
+    conn.execute(update(seed_runs).where(s.id.in_(ids), s.steps > step).values(steps=step))
 
 
 def _write(

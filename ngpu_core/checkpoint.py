@@ -55,7 +55,7 @@ def save_seed(path: Path, state: dict[str, Any]) -> CheckpointFile:
 
 
 def load_seed(path: Path, sha256: str | None = None) -> dict[str, Any]:
-    """Read a seed's state; tensors come to the CPU.
+    """Read a seed's state; its tensors are the file's pages, read when they are used.
 
     Raises:
         CorruptCheckpoint: The file is missing, or not the one with this digest.
@@ -64,5 +64,5 @@ def load_seed(path: Path, sha256: str | None = None) -> dict[str, Any]:
         raise CorruptCheckpoint(path, "the file is missing")
     if sha256 is not None and _sha256(path) != sha256:
         raise CorruptCheckpoint(path, "its contents are not those that were recorded")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return state

@@ -101,6 +101,9 @@ class Recorder(Protocol):
     def fail(self, error: str) -> None:
         """The training itself raised: charged to the pack, which the retry rule splits or fails."""
 
+    def rewind(self, seeds: Sequence[int], step: int) -> None:
+        """Delete the rows of some seeds beyond a step, from which they are trained again."""
+
     def forget_checkpoints(self) -> None:
         """Drop the pack's checkpoints and rows, so that its next attempt starts at step 0."""
 

@@ -1,31 +1,33 @@
 """One trial: train a leased pack, write what happens, leave checkpoints to resume from. No Ray.
 
-Rows are flushed about every second. A checkpoint's files are written first; then one transaction
-writes the rows up to its step and moves the pointers. So at any instant the record holds complete
-rows up to the pointer's step, and whoever claims the pack next deletes what lies beyond and goes on
-from there.
+A pack that does not fit in the device's memory is trained in parts that take turns (`parts.py`);
+what is written, and when, is the journal's (`journal.py`).
 """
 
-import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
+from typing import TypeVar
 
 import structlog
 import torch
 
-from ngpu_core.checkpoint import CorruptCheckpoint, load_seed, save_seed
-from ngpu_core.events import EpochEnd, Event, Measurement, Outcome, Progress, SeedEnded
+from ngpu_core.events import EpochEnd, Event
 from ngpu_core.training import PackTrainer
+from sweeps.device_memory import free_memory, give_back, is_out_of_memory
+from sweeps.journal import Journal
+from sweeps.lease import LeaseKeeper
+from sweeps.parts import Part, TooLarge, device, engine_of, planned_parts, smaller_parts
 from sweeps.recorder import CheckpointRef, Fenced, PackWork, Recorder
 
-#: Rows kept back at most before they are written.
-FLUSH_ROWS = 256
-#: Seconds between two signs of life while no row is written; a lease lasts 30.
-RENEW_SECONDS = 5.0
+#: Checkpoint intervals of a part's turn: so many that setting it up hardly counts.
+TURN_INTERVALS = 10
+
+T = TypeVar("T")
 
 
 class TrialEnd(StrEnum):
@@ -99,52 +101,19 @@ def trial_steps(
     torch.set_num_threads(work.cpu)
     log = structlog.get_logger().bind(pack=work.pack_id, fence=work.fence, seeds=list(work.seeds))
     log.info("trial started", resumed_at=work.resume[0].step if work.resume else 0)
-    with _LeaseKeeper(recorder) as lease:
+    journal = Journal(work, recorder, checkpoints, flush_seconds)
+    with LeaseKeeper(recorder) as lease:
+        trial = _Trial(work, journal, lease, checkpoint_seconds)
         try:
-            trainer = _make_trainer(work, recorder, checkpoints)
-            attempt = _Attempt(
-                work, recorder, trainer, checkpoints, flush_seconds, checkpoint_seconds
-            )
-            for event in _guarded(trainer.events):
-                lease.check()
-                if attempt.take(event):
-                    yield attempt.step
+            yield from trial.train()
             recorder.complete()
             end = TrialEnd.COMPLETE
         except Fenced:
             end = TrialEnd.FENCED
-        except _TrainingRaised as error:
+        except (_TrainingRaised, TooLarge) as error:
             end = _report(recorder, str(error))
     log.info("trial ended", end=end.value)
     return end
-
-
-def _make_trainer(work: PackWork, recorder: Recorder, checkpoints: Path) -> PackTrainer:
-    states = _load(work, recorder, checkpoints)
-    device = "cuda" if work.gpu > 0 else "cpu"
-    try:
-        trainer = PackTrainer(work.run, work.seeds, device=device)
-        if states:
-            trainer.load_seed_states(states)
-    except Exception as error:
-        raise _TrainingRaised(traceback.format_exc()) from error
-    return trainer
-
-
-def _load(work: PackWork, recorder: Recorder, checkpoints: Path) -> dict[int, dict]:
-    try:
-        return {ref.seed: load_seed(checkpoints / ref.path, ref.sha256) for ref in work.resume}
-    except (CorruptCheckpoint, FileNotFoundError):
-        recorder.forget_checkpoints()
-        raise
-
-
-def _guarded(events: Callable[[], Iterator[Event]]) -> Iterator[Event]:
-    """The events; what the training raises is told apart from what its consumer raises."""
-    try:
-        yield from events()
-    except Exception as error:
-        raise _TrainingRaised(traceback.format_exc()) from error
 
 
 def _report(recorder: Recorder, error: str) -> TrialEnd:
@@ -155,145 +124,144 @@ def _report(recorder: Recorder, error: str) -> TrialEnd:
     return TrialEnd.FAILED
 
 
-class _Attempt:
-    """What one lease of a pack has yet to write."""
+@dataclass(frozen=True, kw_only=True)
+class _Left:
+    """A part after its turn: the seeds that go on, and their new files."""
+
+    part: Part
+    refs: list[CheckpointRef]
+
+
+class _Trial:
+    """The training of one lease."""
 
     def __init__(
-        self,
-        work: PackWork,
-        recorder: Recorder,
-        trainer: PackTrainer,
-        checkpoints: Path,
-        flush_seconds: float,
-        checkpoint_seconds: float,
+        self, work: PackWork, journal: Journal, lease: LeaseKeeper, checkpoint_seconds: float
     ) -> None:
-        self.step = work.resume[0].step if work.resume else 0
         self._work = work
-        self._recorder = recorder
-        self._trainer = trainer
-        self._checkpoints = checkpoints
-        self._flush_seconds = flush_seconds
+        self._journal = journal
+        self._lease = lease
         self._checkpoint_seconds = checkpoint_seconds
-        self._rows: list[Measurement] = []
-        self._active = work.seeds
-        self._started = self._flushed = time.monotonic()
-        # The first epoch's end leaves the first checkpoint, so a short sweep can resume too.
-        self._saved = float("-inf")
 
-    def take(self, event: Event) -> bool:
-        """Keep or write one event; whether something was written."""
-        match event:
-            case SeedEnded():
-                self._end_seed(event)
-                return True
-            case EpochEnd(step=step, active=active):
-                self._advance(step, active)
-                if active and time.monotonic() - self._saved >= self._checkpoint_seconds:
-                    self._checkpoint()
-                    return True
-            case Progress(step=step, active=active):
-                self._advance(step, active)
-            case _:
-                self._rows.append(event)
-        return self._flush_if_due()
+    def train(self) -> Iterator[int]:
+        """Every seed to its end; the step reached after each flush."""
+        work = self._work
+        parts = _science(lambda: planned_parts(work, free_memory(work.cpu, work.gpu)))
+        while parts:
+            parts = yield from self._round(parts)
 
-    @property
-    def _wall_seconds(self) -> float:
-        return self._work.wall_seconds + time.monotonic() - self._started
+    def _round(self, parts: list[Part]) -> Generator[int, None, list[Part]]:
+        """Each part from the last checkpoint to the next, which is then everyone's.
 
-    @property
-    def _steps(self) -> dict[int, int]:
-        return dict.fromkeys(self._active, self.step)
-
-    def _advance(self, step: int, active: tuple[int, ...]) -> None:
-        self.step, self._active = step, active
-
-    def _flush_if_due(self) -> bool:
-        late = time.monotonic() - self._flushed >= self._flush_seconds
-        if not late and len(self._rows) < FLUSH_ROWS:
-            return False
-        self._recorder.record(self._rows, steps=self._steps, wall_seconds=self._wall_seconds)
-        self._written()
-        return True
-
-    def _checkpoint(self) -> None:
-        refs = [self._save(seed, self.step) for seed in self._active]
-        self._recorder.checkpoint(
-            self._rows, refs, steps=self._steps, wall_seconds=self._wall_seconds
-        )
-        self._written()
-        self._saved = time.monotonic()
-        self._prune(refs)
-
-    def _end_seed(self, ended: SeedEnded) -> None:
-        keep = ended.outcome is Outcome.FINISHED
-        ref = self._save(ended.seed, ended.step) if keep else None
-        self._recorder.end_seed(self._rows, ended, ref, wall_seconds=self._wall_seconds)
-        self._active = tuple(seed for seed in self._active if seed != ended.seed)
-        self._written()
-        self._prune([ref] if ref else [])
-
-    def _written(self) -> None:
-        self._rows = []
-        self._flushed = time.monotonic()
-
-    def _save(self, seed: int, step: int) -> CheckpointRef:
-        name = f"{step}-{self._work.pack_id}-{self._work.fence}.pt"
-        path = f"{self._work.sweep_id}/{self._work.configuration_id}/{seed}/{name}"
-        target = self._checkpoints / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = save_seed(target, self._trainer.seed_state(seed))
-        return CheckpointRef(seed=seed, step=step, path=path, sha256=file.sha256, bytes=file.bytes)
-
-    def _prune(self, refs: Sequence[CheckpointRef]) -> None:
-        """Delete the files these replace; never one that a later lease has written."""
-        for ref in refs:
-            kept = self._checkpoints / ref.path
-            for file in kept.parent.glob("*-*-*.pt"):
-                if file != kept and _lease(file) <= _lease(kept):
-                    file.unlink(missing_ok=True)
-
-
-def _lease(file: Path) -> tuple[int, int]:
-    """Pack and fence that wrote a checkpoint; a later lease of its seed compares greater."""
-    _, pack, fence = file.stem.split("-")
-    return int(pack), int(fence)
-
-
-class _LeaseKeeper(threading.Thread):
-    """Renews the lease while the trial computes; a lost lease is noticed by `check`."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__(name="lease-keeper", daemon=True)
-        self._recorder = recorder
-        self._closed = threading.Event()
-        self._lost = threading.Event()
-
-    def __enter__(self) -> "_LeaseKeeper":
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closed.set()
-        self.join()
-
-    def check(self) -> None:
-        """Raise `Fenced` when a renewal found the pack taken."""
-        if self._lost.is_set():
-            raise Fenced("the pack was taken from this worker")
-
-    def run(self) -> None:
-        """Renew until closed; a record that is away is tried again, the flushes judge it."""
-        while not self._closed.wait(RENEW_SECONDS):
+        A part that runs out of memory is cut, and its seeds begin their turns again.
+        """
+        waiting, through = deque(parts), list[_Left]()
+        while waiting:
+            part = waiting.popleft()
+            alone = not waiting and not through
+            until = through[0].refs[0].step if through else None
+            fault = None
             try:
-                self._recorder.renew()
-            except Fenced:
-                self._lost.set()
-                return
+                left = yield from self._turn(part, until, alone)
             except Exception as error:
-                structlog.get_logger().warning("lease not renewed", error=repr(error))
+                if not is_out_of_memory(error):
+                    raise
+                fault = str(error)
+            # Only here, when the error and with it the training are gone, is there memory again.
+            if fault is not None:
+                waiting.extendleft(reversed(self._smaller(part, fault)))
+            elif left is not None:
+                through.append(left)
+        if through:
+            self._journal.point_to([ref for left in through for ref in left.refs])
+            yield self._journal.step
+        return [left.part for left in through]
+
+    def _smaller(self, part: Part, fault: str) -> list[Part]:
+        """What to train in place of a part that ran out of memory."""
+        give_back()
+        seeds = tuple(seed for seed in part.seeds if seed not in self._journal.ended)
+        if not seeds:
+            return []
+        smaller = smaller_parts(self._work, replace(part, seeds=seeds), fault)
+        structlog.get_logger().warning(
+            "out of memory, going on with less at once",
+            pack=self._work.pack_id,
+            step=self._journal.checkpointed,
+            seeds=[list(one.seeds) for one in smaller],
+            segment=smaller[0].segment,
+            fault=fault,
+        )
+        self._journal.go_back(seeds)
+        return smaller
+
+    def _turn(
+        self, part: Part, until: int | None, alone: bool
+    ) -> Generator[int, None, _Left | None]:
+        """Train a part from its checkpoints.
+
+        Args:
+            part: The part.
+            until: The step at which its turn ends; None: when its time is up.
+            alone: There is no other part: it trains to its end, with checkpoints of its own.
+
+        Returns:
+            What is left of it; None when all its seeds have ended.
+        """
+        journal = self._journal
+        # The first epoch's end leaves a checkpoint, so that a short sweep can resume too.
+        due = time.monotonic() + (0 if alone else TURN_INTERVALS * self._checkpoint_seconds)
+        trainer = self._trainer(part)
+        for event in _guarded(trainer):
+            self._lease.check()
+            late = time.monotonic() >= due if until is None else event.step == until
+            if not (isinstance(event, EpochEnd) and event.active and late):
+                if journal.take(event, trainer):
+                    yield journal.step
+                continue
+            journal.reach(event)
+            refs = journal.save(trainer)
+            if not alone:
+                journal.flush()
+                return _Left(part=replace(part, seeds=event.active), refs=refs)
+            journal.point_to(refs)
+            due = time.monotonic() + self._checkpoint_seconds
+            yield journal.step
+        return None
+
+    def _trainer(self, part: Part) -> PackTrainer:
+        states = self._journal.begin(part.seeds)
+
+        def make() -> PackTrainer:
+            trainer = PackTrainer(
+                self._work.run,
+                part.seeds,
+                device=device(self._work),
+                threads=self._work.cpu,
+                engine=engine_of(self._work, part),
+            )
+            if states:
+                trainer.load_seed_states(states)
+            return trainer
+
+        return _science(make)
+
+
+def _science(act: Callable[[], T]) -> T:
+    """Act; what the science raises is told apart from what the record or the disk raises."""
+    try:
+        return act()
+    except Exception as error:
+        if isinstance(error, TooLarge) or is_out_of_memory(error):
+            raise
+        raise _TrainingRaised(traceback.format_exc()) from error
+
+
+def _guarded(trainer: PackTrainer) -> Iterator[Event]:
+    """A training's events; what it raises is told apart from what their consumer raises."""
+    try:
+        yield from trainer.events()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _TrainingRaised(traceback.format_exc()) from error

@@ -115,6 +115,10 @@ class SqlRecorder:
         if fate is giving_back.Fate.LOST:
             raise Fenced(f"pack {pack} is no longer held under fence {fence}")
 
+    def rewind(self, seeds: Sequence[int], step: int) -> None:
+        """Delete the rows of some seeds beyond a step, from which they are trained again."""
+        self._write(lambda conn: recording.rewind(conn, self._lease, seeds, step))
+
     def forget_checkpoints(self) -> None:
         """Drop the pack's checkpoints and rows: its next attempt starts at step 0."""
         pack, fence = self._lease.pack_id, self._lease.fence

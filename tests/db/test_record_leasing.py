@@ -26,7 +26,7 @@ from db.engine import reading, writing
 from db.errors import LeaseLost
 from db.leasing import claim_pack, complete_pack, exhausted, forget_checkpoints, renew
 from db.models import carry_results, checkpoints, evaluations, packs, seed_runs, training_epochs
-from db.recording import Rows, move_checkpoint, write_rows
+from db.recording import Rows, move_checkpoint, rewind, write_rows
 from db.runners import register_runner
 from db.submission import cancel
 from db.transitions import finish_sweep
@@ -120,6 +120,7 @@ def test_a_worker_thought_dead_can_do_nothing_when_it_comes_back(engine: Engine)
     for act in (
         lambda conn: renew(conn, zombie.pack_id, zombie.fence, 30),
         lambda conn: write_rows(conn, lease_of(zombie), rows, steps={0: 100}, wall_seconds=1.0),
+        lambda conn: rewind(conn, lease_of(zombie), [0], 0),
         lambda conn: complete_pack(conn, zombie.pack_id, zombie.fence),
         lambda conn: forget_checkpoints(conn, zombie.pack_id, zombie.fence),
     ):

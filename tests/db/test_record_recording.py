@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from db import queries
 from db.engine import reading, writing
 from db.models import metadata
-from db.recording import Ended, Rows, end_seed, move_checkpoint, write_rows
+from db.recording import Ended, Rows, end_seed, move_checkpoint, rewind, write_rows
 from db.submission import retry, submit
 from db.transitions import fail_sweep
 
@@ -91,6 +91,30 @@ def test_recording_twice_changes_nothing(engine: Engine) -> None:
     assert len(first["carry_trials"]) == 4
     write()
     assert _everything(engine) == first
+
+
+def test_seeds_that_go_back_lose_their_later_rows_and_the_others_keep_theirs(
+    engine: Engine,
+) -> None:
+    sweep_id = submitted(engine, seeds=3, together=3)
+    pack = claimed(engine, sweep_id)
+    for step in (100, 200):
+        with writing(engine) as conn:
+            steps = dict.fromkeys((0, 1, 2), step)
+            write_rows(conn, lease_of(pack), _rows(step, (0, 1, 2)), steps=steps, wall_seconds=1.0)
+    end(engine, pack, 1, step=200)
+
+    for _ in range(2):  # a repeated write changes nothing
+        with writing(engine) as conn:
+            rewind(conn, lease_of(pack), (0, 1), 100)
+
+    found = _everything(engine)
+    seeds = {row["id"]: row["seed"] for row in found["seed_runs"]}
+    for table in ("evaluations", "training_epochs"):
+        kept = {(seeds[row["seed_run_id"]], row["step"]) for row in found[table]}
+        assert kept == {(0, 100), (1, 100), (1, 200), (2, 100), (2, 200)}
+    assert {seeds[row["seed_run_id"]] for row in found["carry_results"]} == {1, 2}
+    assert {row["seed"]: row["steps"] for row in found["seed_runs"]} == {0: 100, 1: 200, 2: 200}
 
 
 def test_the_later_attempt_wins_over_rows_of_the_earlier(engine: Engine) -> None:

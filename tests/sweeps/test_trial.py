@@ -1,7 +1,7 @@
 """Trials over a real record: what they leave behind, undisturbed and disturbed anywhere."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -19,18 +19,15 @@ from db.giving_back import fail_pack
 from db.submission import cancel, retry
 from ngpu_core.checkpoint import CorruptCheckpoint
 from ngpu_core.config import RunConfig
-from service.control.recording import LEASE_SECONDS, SqlQueue
-from sweeps.recorder import PackWork
-from sweeps.trial import TrialEnd, run_trial, trial_steps
+from service.control.recording import LEASE_SECONDS
+from sweeps.trial import TrialEnd, trial_steps
+from tests.sweeps.bench import Bench, KilledAtCall, claimed
 from tests.sweeps.tiny import (
     REVERSE,
     checkpoint_paths,
-    open_record,
     pack_rows,
-    queue_of,
     recorders,
     results,
-    submit_sweep,
 )
 
 ADDITION = replace(
@@ -48,83 +45,6 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-class Killed(BaseException):
-    """The worker's process ends here."""
-
-
-class KilledAtCall:
-    """A recorder whose process dies at its n-th call, just before or just after the commit."""
-
-    def __init__(self, recorder: Any, call: int, committed: bool, act: Callable[[], Any]) -> None:
-        self._recorder = recorder
-        self._left = call
-        self._committed = committed
-        self._act = act
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._recorder, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._left -= name != "renew"
-            if self._left == 0 and not self._committed:
-                self._act()
-            result = method(*args, **kwargs)
-            if self._left == 0 and self._committed:
-                self._act()
-            return result
-
-        return call
-
-
-def die() -> None:
-    raise Killed
-
-
-class Bench:
-    """A record, a folder of checkpoints, and one sweep of a configuration."""
-
-    def __init__(self, folder: Path, run: RunConfig, packs: list[list[int]], **extra: Any) -> None:
-        self.url, self.engine = open_record(folder)
-        self.checkpoints = folder / "checkpoints"
-        self.sweep = submit_sweep(self.engine, [run], packs, **extra)
-
-    def queue(self) -> SqlQueue:
-        return queue_of(self.url, self.engine, self.sweep)
-
-    def trial(self, work: PackWork, recorder: Any = None, flush_seconds: float = 0.0) -> TrialEnd:
-        return run_trial(
-            work,
-            recorder or recorders(self.url)(work),
-            checkpoints=self.checkpoints,
-            flush_seconds=flush_seconds,
-            checkpoint_seconds=0.0,
-        )
-
-    def trial_killed_at(self, call: int, committed: bool = True) -> bool:
-        """Train the first claimable pack up to a call; whether that call ever came."""
-        work = claimed(self.queue())
-        try:
-            self.trial(work, KilledAtCall(recorders(self.url)(work), call, committed, die))
-        except Killed:
-            return True
-        return False
-
-    def finish(self, flush_seconds: float = 0.0) -> None:
-        queue = self.queue()
-        while (work := queue.claim()) is not None:
-            self.trial(work, flush_seconds=flush_seconds)
-
-    def files(self) -> list[str]:
-        root = self.checkpoints
-        return sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file())
-
-
-def claimed(queue: SqlQueue) -> PackWork:
-    work = queue.claim()
-    assert work is not None
-    return work
 
 
 @cache
@@ -272,7 +192,7 @@ def test_a_worker_that_comes_back_late_writes_nothing_and_deletes_no_checkpoint(
 def test_a_lease_is_renewed_while_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.trial.RENEW_SECONDS", 0.01)
+    monkeypatch.setattr("sweeps.lease.RENEW_SECONDS", 0.01)
     bench = Bench(tmp_path, REVERSE, [[0]])
     work = claimed(bench.queue())
     before = pack_rows(bench.engine, bench.sweep)[0].lease_until

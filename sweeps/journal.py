@@ -1,0 +1,154 @@
+"""What one lease of a pack has yet to write, and the checkpoints it can go back to.
+
+Rows are flushed about every second. A checkpoint's files are written first; then one transaction
+writes the rows up to its step and moves the pointers. So at any instant the record holds complete
+rows up to the pointers' step, and whoever claims the pack next deletes what lies beyond and goes on
+from there. All pointers of a pack are at one step.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ngpu_core.checkpoint import CorruptCheckpoint, load_seed, save_seed
+from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
+from ngpu_core.training import PackTrainer
+from sweeps.recorder import CheckpointRef, PackWork, Recorder
+
+#: Rows kept back at most before they are written.
+FLUSH_ROWS = 256
+
+
+class Journal:
+    """The rows, files and pointers of one lease.
+
+    Args:
+        work: The leased pack.
+        recorder: Where its facts go.
+        checkpoints: Folder of checkpoints.
+        flush_seconds: Rows are written at least this often, and every `FLUSH_ROWS` rows.
+    """
+
+    def __init__(
+        self, work: PackWork, recorder: Recorder, checkpoints: Path, flush_seconds: float
+    ) -> None:
+        self._work = work
+        self._recorder = recorder
+        self._checkpoints = checkpoints
+        self._flush_seconds = flush_seconds
+        #: Where the record's pointers are: by seed, all at `checkpointed`; none at step 0.
+        self._pointers = {ref.seed: ref for ref in work.resume}
+        self.checkpointed = work.resume[0].step if work.resume else 0
+        #: The step reached by the seeds in training.
+        self.step = self.checkpointed
+        #: Seeds that have ended in this lease.
+        self.ended: set[int] = set()
+        self._active: tuple[int, ...] = ()
+        self._rows: list[Any] = []
+        self._started = self._flushed = time.monotonic()
+
+    def begin(self, seeds: tuple[int, ...]) -> dict[int, dict[str, Any]]:
+        """Some seeds train from their checkpoints on: those, or nothing at step 0.
+
+        Raises:
+            CorruptCheckpoint: One is damaged; the pack's checkpoints were forgotten, so the next
+                attempt starts at step 0.
+        """
+        self.step, self._active = self.checkpointed, seeds
+        if not self._pointers:
+            return {}
+        pointers = [self._pointers[seed] for seed in seeds]
+        try:
+            return {
+                ref.seed: load_seed(self._checkpoints / ref.path, ref.sha256) for ref in pointers
+            }
+        except (CorruptCheckpoint, FileNotFoundError):
+            self._recorder.forget_checkpoints()
+            raise
+
+    def take(self, event: Event, trainer: PackTrainer) -> bool:
+        """Keep or write one event; whether something was written."""
+        match event:
+            case SeedEnded():
+                self._end_seed(event, trainer)
+                return True
+            case EpochEnd() | Progress():
+                self.reach(event)
+            case _:
+                self._rows.append(event)
+        late = time.monotonic() - self._flushed >= self._flush_seconds
+        if late or len(self._rows) >= FLUSH_ROWS:
+            self.flush()
+            return True
+        return False
+
+    def reach(self, point: EpochEnd | Progress) -> None:
+        """Note how far the seeds in training are."""
+        self.step, self._active = point.step, point.active
+
+    def flush(self) -> None:
+        """Write the rows."""
+        self._recorder.record(self._rows, steps=self._steps, wall_seconds=self._wall_seconds)
+        self._written()
+
+    def save(self, trainer: PackTrainer) -> list[CheckpointRef]:
+        """Write the checkpoint files of the seeds in training, which nothing points to yet."""
+        return [self._save(trainer, seed, self.step) for seed in self._active]
+
+    def point_to(self, refs: Sequence[CheckpointRef]) -> None:
+        """Write the rows and move the pointers of all seeds that go on to these files."""
+        steps = {ref.seed: ref.step for ref in refs}
+        self._recorder.checkpoint(self._rows, refs, steps=steps, wall_seconds=self._wall_seconds)
+        self._written()
+        self._pointers = {ref.seed: ref for ref in refs}
+        self.checkpointed = refs[0].step
+        self._prune(refs)
+
+    def go_back(self, seeds: Sequence[int]) -> None:
+        """Forget what some seeds did since their checkpoints: they will do it again."""
+        self._rows = []
+        self._recorder.rewind(seeds, self.checkpointed)
+
+    @property
+    def _wall_seconds(self) -> float:
+        return self._work.wall_seconds + time.monotonic() - self._started
+
+    @property
+    def _steps(self) -> Mapping[int, int]:
+        return dict.fromkeys(self._active, self.step)
+
+    def _end_seed(self, ended: SeedEnded, trainer: PackTrainer) -> None:
+        keep = ended.outcome is Outcome.FINISHED
+        ref = self._save(trainer, ended.seed, ended.step) if keep else None
+        self._recorder.end_seed(self._rows, ended, ref, wall_seconds=self._wall_seconds)
+        self.ended.add(ended.seed)
+        self._active = tuple(seed for seed in self._active if seed != ended.seed)
+        self._written()
+        self._prune([ref] if ref else [])
+
+    def _written(self) -> None:
+        self._rows = []
+        self._flushed = time.monotonic()
+
+    def _save(self, trainer: PackTrainer, seed: int, step: int) -> CheckpointRef:
+        name = f"{step}-{self._work.pack_id}-{self._work.fence}.pt"
+        path = f"{self._work.sweep_id}/{self._work.configuration_id}/{seed}/{name}"
+        target = self._checkpoints / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = save_seed(target, trainer.seed_state(seed))
+        return CheckpointRef(seed=seed, step=step, path=path, sha256=file.sha256, bytes=file.bytes)
+
+    def _prune(self, refs: Sequence[CheckpointRef]) -> None:
+        """Delete the files these replace; never one that a later lease has written."""
+        for ref in refs:
+            kept = self._checkpoints / ref.path
+            for file in kept.parent.glob("*-*-*.pt"):
+                if file != kept and _lease(file) <= _lease(kept):
+                    file.unlink(missing_ok=True)
+
+
+def _lease(file: Path) -> tuple[int, int]:
+    """Pack and fence that wrote a checkpoint; a later lease of its seed compares greater."""
+    _, pack, fence = file.stem.split("-")
+    return int(pack), int(fence)

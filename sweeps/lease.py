@@ -1,0 +1,50 @@
+"""The lease of a trial's pack, kept alive while the trial computes."""
+
+import threading
+from types import TracebackType
+
+import structlog
+
+from sweeps.recorder import Fenced, Recorder
+
+#: Seconds between two signs of life while no row is written; a lease lasts 30.
+RENEW_SECONDS = 5.0
+
+
+class LeaseKeeper(threading.Thread):
+    """Renews the lease in a thread; a lost lease is noticed by `check`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(name="lease-keeper", daemon=True)
+        self._recorder = recorder
+        self._closed = threading.Event()
+        self._lost = threading.Event()
+
+    def __enter__(self) -> "LeaseKeeper":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed.set()
+        self.join()
+
+    def check(self) -> None:
+        """Raise `Fenced` when a renewal found the pack taken."""
+        if self._lost.is_set():
+            raise Fenced("the pack was taken from this worker")
+
+    def run(self) -> None:
+        """Renew until closed; a record that is away is tried again, the flushes judge it."""
+        while not self._closed.wait(RENEW_SECONDS):
+            try:
+                self._recorder.renew()
+            except Fenced:
+                self._lost.set()
+                return
+            except Exception as error:
+                structlog.get_logger().warning("lease not renewed", error=repr(error))
