@@ -111,8 +111,7 @@ class StackedConvolution:
         bias: (S, out).
         height: Rows of the images.
         together: Rows of the result in one product.
-        precision: Of the products; they are added up in float32 whatever it is.
-        windows: `column_windows`, or the same compiled.
+        precision: Of the factors; sums are float32. `tf32` is the library's to do.
     """
 
     def __init__(
@@ -123,14 +122,13 @@ class StackedConvolution:
         height: int,
         together: int,
         precision: Precision = "float32",
-        windows: Callable[[Tensor], Tensor],
     ) -> None:
         self._bias = bias[:, None, None, None]
         self._reach = kernel.shape[3] // 2
         self._height = height
         self._together = together
         self._low = torch.bfloat16 if precision == "bfloat16" else None
-        self._windows = windows
+        self._windows = column_windows_bfloat16 if self._low else column_windows
         self._band = self._rounded(self._banded(kernel))
         turned = kernel.flip(3, 4).transpose(1, 2)
         self._turned_band = self._rounded(self._banded(turned))

@@ -14,12 +14,7 @@ from torch import Tensor
 
 from ngpu_core.config import Precision
 from ngpu_core.dropout import HashedDropout
-from ngpu_core.engines.convolutions import (
-    Convolution,
-    StackedConvolution,
-    column_windows,
-    column_windows_bfloat16,
-)
+from ngpu_core.engines.convolutions import Convolution, StackedConvolution
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.masks import draw_masks
 from ngpu_core.engines.recordings import CudaGraphRecorder, Feed, Recordings
@@ -103,7 +98,6 @@ class CudaEngine:
             height=height,
             together=min(height, max(1, WIDE // kernel.shape[2])),
             precision=self.precision,
-            windows=column_windows_bfloat16 if self.precision == "bfloat16" else column_windows,
         )
 
     @contextmanager

@@ -70,11 +70,18 @@ def shift(state: Tensor, *, back: bool = False) -> Tensor:
     """
     third = state.shape[-1] // 3
     stay, second, last = state.split([state.shape[-1] - 2 * third, third, third], dim=-1)
-    from_left, from_right = (last, second) if back else (second, last)
-    from_left = F.pad(from_left[..., :-1, :], (0, 0, 1, 0))
-    from_right = F.pad(from_right[..., 1:, :], (0, 0, 0, 1))
-    moved = [from_right, from_left] if back else [from_left, from_right]
-    return torch.cat([stay, *moved], dim=-1)
+    first, other = (to_the_left, to_the_right) if back else (to_the_right, to_the_left)
+    return torch.cat([stay, first(second), other(last)], dim=-1)
+
+
+def to_the_right(columns: Tensor) -> Tensor:
+    """Each column's maps, (…, columns, maps), in the next one; zeros come in."""
+    return F.pad(columns[..., :-1, :], (0, 0, 1, 0))
+
+
+def to_the_left(columns: Tensor) -> Tensor:
+    """The other way."""
+    return F.pad(columns[..., 1:, :], (0, 0, 0, 1))
 
 
 @fused
