@@ -24,8 +24,8 @@ from tests.sweeps.tiny import REVERSE, open_record, queue_of, recorders, results
 #: Trains for seconds, so that there is a middle to kill something in.
 LONG = replace(
     REVERSE,
-    training=replace(REVERSE.training, max_steps=320, steps_per_epoch=20),
-    evaluation=replace(REVERSE.evaluation, every=40),
+    training=replace(REVERSE.training, max_steps=2560, steps_per_epoch=160),
+    evaluation=replace(REVERSE.evaluation, every=320),
 )
 PACKS = [[0, 1], [2]]
 
