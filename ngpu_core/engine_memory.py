@@ -26,6 +26,8 @@ class Call:
         bins: Columns and time steps of each bin.
         segment: Time steps between two kept states; None keeps everything.
         threads: Threads inside the call.
+        calls: Calls for different seeds that run side by side.
+        lengths: Lengths that batches have in the course of training.
         dropout: Whether states are dropped.
     """
 
@@ -35,6 +37,8 @@ class Call:
     bins: tuple[tuple[int, int], ...]
     segment: int | None = None
     threads: int = 1
+    calls: int = 1
+    lengths: int = 1
     dropout: bool = True
 
     @property
@@ -56,7 +60,7 @@ class EngineMemory:
     Attributes:
         seeds_at_once: Whether a call computes all seeds, or one.
         side_by_side: Whether calls for several seeds run at once, a thread each.
-        training: Bytes held in the course of one training call, beside parameters and gradients.
+        training: Bytes held in the course of training calls, beside parameters and gradients.
         testing: The same of one forward pass without gradients.
         keeps: Whether it holds that memory between calls for a network.
         gradient_rows: How often the gradients are held: 2 where they are gathered from parts.
@@ -140,6 +144,8 @@ CHUNKS = 2
 WORKING_SET = 2**20
 #: Bytes of one seed's parameters from which working memory is given back after every step.
 LARGE = 2**26
+#: What a block and the smaller ones it replaced take, in sizes of the block (measured).
+_GROWN = 1.25
 #: Arrays of a row beside the kept ones, in training.
 _NATIVE_WORK = 6
 
@@ -187,14 +193,20 @@ def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
 def _native_blocks(call: Call, *, training: bool) -> int:
     """Bytes of the blocks in use: packed kernels, gradients of each part of the batch, runs.
 
-    A free block is taken for anything, so each block for gradients may have grown to a run's size.
+    A free block is taken for anything. So a block for gradients grows to a run's size, and where
+    calls run side by side every block does; one that grew leaves its old place to the heap.
     """
     kernels = _native_kernels(call.model)
     run = max(_native_run(call, width, times, training=training) for width, times in call.bins)
-    runs = min(call.threads, CHUNKS) * run
+    if len(call.bins) > 1:
+        run = int(run * _GROWN)
+    runs = min(call.threads, CHUNKS)
     if not training:
-        return kernels + runs
-    return 2 * kernels + CHUNKS * max(kernels, run) + runs
+        return kernels + runs * run
+    largest = max(kernels, run)
+    if call.calls > 1:
+        return call.calls * (1 + CHUNKS + runs) * max(2 * kernels, run)
+    return 2 * kernels + CHUNKS * largest + runs * run
 
 
 def _native_keeps(model: ModelConfig) -> bool:
@@ -214,10 +226,12 @@ _LAYER_TAPE = 4
 #: Arrays of the state held beside the tapes: on the way back, and in a pass without tapes.
 _TORCH_WORK, _TORCH_PASS = 14, 10
 #: Bytes glibc's allocator holds for each byte that torch uses of such arrays (measured).
-_TORCH_HOLES = {"neural_gpu": 1.45, "diagonal_neural_gpu": 1.3}
+_TORCH_HOLES = {"neural_gpu": 1.45, "diagonal_neural_gpu": 1.2}
 _CUDA_WORK, _CUDA_PASS = 26, 16
 #: Maps a product on a GPU is at least to have; so many rows are computed together.
 _WIDE = 96
+#: Steps recorded at most, and numbers of seeds that are common at one length.
+_RECORDINGS, _SIZES = 128, 4
 
 
 def _tapes(call: Call) -> int:
@@ -264,9 +278,19 @@ def _bands(call: Call) -> int:
     return int(3 * kernels * together * (together + 2) / 3)
 
 
+def _recorded(call: Call) -> int:
+    """Bytes of parameters and gradients that recorded steps have of their own.
+
+    Seeds draw their lengths by themselves; so a length is recorded for a few numbers of seeds.
+    """
+    together = max(1.0, call.seeds / call.lengths)
+    recordings = min(_RECORDINGS, call.lengths * min(_SIZES, call.seeds))
+    return int(2 * FLOAT * parameter_values(call.model) * together * recordings)
+
+
 def _cuda_training(call: Call) -> int:
-    recorded = 3 * FLOAT * call.seeds * parameter_values(call.model)
-    return _tapes(call) + _CUDA_WORK * _widest(call) + _bands(call) + recorded + 2 * call.logits
+    arrays = _tapes(call) + _CUDA_WORK * _widest(call)
+    return arrays + _bands(call) + _recorded(call) + 2 * call.logits
 
 
 def _cuda_testing(call: Call) -> int:

@@ -33,7 +33,7 @@ STEPS_HELD = 3
 #: State values a test holds at once, as `evaluation.py` cuts it.
 TEST_VALUES = 4_000_000
 #: What the interpreter, threads and the allocator's rounding add.
-OVERHEAD = 2 * 2**20
+OVERHEAD = 2**20
 
 
 class DoesNotFit(ValueError):
@@ -76,6 +76,8 @@ def predict_memory(
 ) -> int:
     """Bytes that training a pack takes at its peak, above a process that has loaded everything.
 
+    At most: with the curriculum at its longest, and seeds that are computed at once all there.
+
     Args:
         config: What is trained.
         seeds: Seeds of the pack.
@@ -91,8 +93,7 @@ def predict_memory(
     holds = ENGINES[engine]
     row = FLOAT * parameter_values(config.model)
     at_once = seeds if holds.seeds_at_once else min(seeds, threads) if holds.side_by_side else 1
-    calls = 1 if holds.seeds_at_once else at_once
-    training = calls * holds.training(_training_call(config, holds, seeds, threads, segment))
+    training = holds.training(_training_call(config, holds, seeds, threads, segment))
     testing = max(holds.testing(call) for call in _testing_calls(config, threads))
     gradients = at_once * holds.gradient_rows * row
     update = gradients + at_once * UPDATE_ROWS * row
@@ -183,6 +184,14 @@ def _training_bins(config: RunConfig) -> tuple[tuple[int, int], ...]:
     return tuple((width, length + model.extra_steps) for width, length in widths)
 
 
+def _lengths(config: RunConfig) -> int:
+    training = config.training
+    if training.schedule == "all_bins":
+        return 1
+    lengths = valid_lengths(task(training.tasks[0]), training.min_length, training.max_length)
+    return max(1, len(lengths))
+
+
 def _longest(chosen: Task, limit: int) -> int:
     return (valid_lengths(chosen, 1, limit) or [limit])[-1]
 
@@ -197,6 +206,8 @@ def _training_call(
         bins=_training_bins(config),
         segment=segment,
         threads=max(1, threads // seeds),
+        calls=min(seeds, threads) if holds.side_by_side else 1,
+        lengths=_lengths(config),
         dropout=config.training.dropout > 0,
     )
 

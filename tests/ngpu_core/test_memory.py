@@ -1,5 +1,7 @@
 """Predicted memory is what training takes, and a plan is the fastest way that fits."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -180,3 +182,103 @@ def test_planning_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert done.stdout.strip() == "False"
+
+
+# What training takes
+
+
+def training_of(family, **changes):
+    """Always at full length, so that the first steps are the largest."""
+    sizes = {
+        "neural_gpu": {
+            "model__weight_copies": 6,
+            "training__min_length": 41,
+            "training__max_length": 41,
+            "training__bins": (41,),
+        },
+        "diagonal_neural_gpu": {
+            "training__bins": (8, 12, 16, 20, 25, 28, 31, 36, 41),
+            "training__examples_per_length": 0,
+        },
+    }[family]
+    common = {
+        "training__batch_size": 32,
+        "training__max_steps": 100,
+        "training__steps_per_epoch": 100,
+        "evaluation__lengths": (101,),
+        "evaluation__sequences": 32,
+    }
+    return run_config(family, **{**common, **sizes, **changes})
+
+
+def measured(config, *, engine, seeds=1, threads=1, segment=None, steps=3):
+    """Bytes at the peak, in a process of its own."""
+    case = {
+        "family": config.model.family,
+        "config": config.to_mapping(),
+        "engine": engine,
+        "seeds": seeds,
+        "threads": threads,
+        "segment": segment,
+        "steps": steps,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.ngpu_core.measured", json.dumps(case)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+on_linux = pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak is Linux's to tell"
+)
+slow = pytest.mark.slow
+
+
+def of(family, engine, *, how=None, marks=(), **changes):
+    return pytest.param(
+        family, engine, how or {}, changes, marks=marks, id=f"{engine}-{family}-{how}-{changes}"
+    )
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("family", "engine", "how", "changes"),
+    [
+        of("neural_gpu", "native", model__filters=24),
+        of("diagonal_neural_gpu", "native", model__filters=96),
+        of("neural_gpu", "torch", model__filters=24),
+        of("neural_gpu", "native", model__filters=24, how={"seeds": 8}, marks=slow),
+        of("neural_gpu", "native", model__filters=64, how={"segment": 1}, marks=slow),
+        of("neural_gpu", "native", model__filters=128, how={"segment": 4}, marks=slow),
+        of("diagonal_neural_gpu", "native", model__filters=96, how={"seeds": 16}, marks=slow),
+        of("neural_gpu", "native", model__filters=24, how={"seeds": 4, "threads": 2}, marks=slow),
+        of("neural_gpu", "torch", model__filters=24, how={"segment": 1}, marks=slow),
+        of("diagonal_neural_gpu", "torch", model__filters=96, marks=slow),
+        of("neural_gpu", "autograd", model__filters=24, marks=slow),
+        of("diagonal_neural_gpu", "autograd", model__filters=24, marks=slow),
+    ],
+)
+def test_training_takes_what_was_predicted(family, engine, how, changes):
+    if engine == "native" and native.unsupported(ModelConfig()):
+        pytest.skip("the native engine was not built")
+    config = training_of(family, **changes)
+    predicted = predict_memory(config, engine=engine, **{"seeds": 1, **how})
+
+    assert measured(config, engine=engine, **how) == pytest.approx(predicted, rel=0.1)
+
+
+@on_linux
+@slow
+@pytest.mark.timeout(1800)
+def test_a_step_of_512_filters_stays_within_four_gibibytes_on_a_cpu():
+    config = training_of("neural_gpu", model__filters=512, evaluation__sequences=2)
+    plan = plan_memory(config, 1, 4 * 2**30, engine="native", threads=2)
+
+    taken = measured(config, engine="native", threads=2, segment=plan.segment, steps=1)
+
+    assert taken <= 4 * 2**30
+    assert taken == pytest.approx(plan.predicted_bytes, rel=0.1)
