@@ -15,12 +15,11 @@ from ngpu_core.carries import carry_sample
 from ngpu_core.config import RunConfig
 from ngpu_core.engines.engine import Engine, wrong_counts
 from ngpu_core.events import CarryThreshold, CarryTrial, Evaluation
+from ngpu_core.memory import STATE_BUDGET
 from ngpu_core.models.network import Bin, Parameters
 from ngpu_core.randomness import stream
 from ngpu_core.tasks.registry import Batch, task
 
-#: State values held at once in inference; bounds memory at long lengths.
-STATE_BUDGET = 4_000_000
 #: Sequences of each of the two kinds in one estimate of a carry error (SPECS B.6).
 CARRY_SAMPLES = 32
 

@@ -30,8 +30,8 @@ UPDATE_ROWS = 2
 DRAWN, TAKEN = 2, 8
 #: Steps whose batches are held: the one in training and those drawn ahead.
 STEPS_HELD = 3
-#: State values a test holds at once, as `evaluation.py` cuts it.
-TEST_VALUES = 4_000_000
+#: State values a test holds at once; bounds memory at long lengths.
+STATE_BUDGET = 4_000_000
 #: What the interpreter, threads and the allocator's rounding add.
 OVERHEAD = 2**20
 
@@ -221,7 +221,7 @@ def _testing_calls(config: RunConfig, threads: int) -> list[Call]:
             model=model,
             seeds=1,
             sequences=min(
-                sequences, max(1, TEST_VALUES // (model.filters * model.height * length))
+                sequences, max(1, STATE_BUDGET // (model.filters * model.height * length))
             ),
             bins=((length, length + model.extra_steps),),
             threads=threads,

@@ -5,12 +5,12 @@ from ngpu_core.cost import seed_step_flop, time_steps
 from sweeps.terms import Resources
 
 #: What a trial is taken to compute, in 10⁹ operations a second: the compiled engine on one core
-#: (measured there: 150-220 at 24 filters), and a guess for a whole GPU.
-CPU_GFLOP_PER_SECOND = 150.0
+#: (measured there: 170-220 at 24 filters), and a guess for a whole GPU.
+CPU_GFLOP_PER_SECOND = 180.0
 GPU_GFLOP_PER_SECOND = 20_000.0
-#: What one time step costs at any size, forward and backward: for each of its parts (measured: 1
-#: ms a step at 12 time steps of a network too small to matter).
-DISPATCH_SECONDS = 0.0001
+#: What one time step costs at any size, forward and backward (measured: some 3 ms a step at 12
+#: time steps of a small network).
+DISPATCH_SECONDS = 0.0002
 
 
 def counted_seconds(run: RunConfig, rate: float) -> float:

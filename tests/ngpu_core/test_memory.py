@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngpu_core import engine_memory, evaluation
+from ngpu_core import engine_memory
 from ngpu_core.config import ModelConfig, RunConfig
 from ngpu_core.data import TrainingData
 from ngpu_core.engine_memory import ENGINES, parameter_shapes, parameter_values, row_columns
 from ngpu_core.engines import native
 from ngpu_core.memory import (
-    TEST_VALUES,
     DoesNotFit,
     in_units,
     largest_pack,
@@ -65,10 +64,6 @@ def test_the_native_engine_takes_as_many_sequences_at_a_time_as_is_counted(
 
     assert counted == native.sequences_together(model, sequences, columns)
     assert (engine_memory.CHUNKS, engine_memory.LARGE) == (native.CHUNKS, native.LARGE)
-
-
-def test_a_test_is_cut_where_evaluation_cuts_it():
-    assert TEST_VALUES == evaluation.STATE_BUDGET
 
 
 @pytest.mark.parametrize("shorter", [0.0, 0.9])
