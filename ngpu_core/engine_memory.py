@@ -225,8 +225,9 @@ def _native_testing(call: Call) -> int:
 _LAYER_TAPE = 4
 #: Arrays of the state held beside the tapes: on the way back, and in a pass without tapes.
 _TORCH_WORK, _TORCH_PASS = 14, 10
-#: Bytes glibc's allocator holds for each byte that torch uses of such arrays (measured).
-_TORCH_HOLES = {"neural_gpu": 1.45, "diagonal_neural_gpu": 1.2}
+#: Bytes glibc's allocator holds for each byte that torch uses of such arrays, when everything is
+#: kept and when it is not (measured).
+_TORCH_HOLES = {"neural_gpu": (1.45, 1.6), "diagonal_neural_gpu": (1.2, 1.85)}
 _CUDA_WORK, _CUDA_PASS = 26, 16
 #: Maps a product on a GPU is at least to have; so many rows are computed together.
 _WIDE = 96
@@ -261,7 +262,8 @@ def _widest(call: Call) -> int:
 def _torch_training(call: Call) -> int:
     kernels = FLOAT * parameter_values(call.model)
     arrays = _tapes(call) + _TORCH_WORK * _widest(call)
-    return int(_TORCH_HOLES[call.model.family] * arrays) + 2 * kernels + 2 * call.logits
+    holes = _TORCH_HOLES[call.model.family][call.segment is not None]
+    return int(holes * arrays) + 2 * kernels + 2 * call.logits
 
 
 def _torch_testing(call: Call) -> int:
