@@ -17,9 +17,8 @@
 // Kept a time step: s, r·s, [r, u], c. Only every `segment`-th state outlives the forward pass.
 #pragma once
 
-#include "head.h"
 #include "kernel.h"
-#include "memory.h"
+#include "recurrence.h"
 
 template <int SEQUENCES>
 class Diagonal {
@@ -117,89 +116,48 @@ class Diagonal {
         const Weights& weights;
         Gradients* gradients;
         Row row{};
-        int times = 0, segment = 0, vectors = 0;
-        std::vector<float*> state, reset_state, gates, candidate, snapshot;  // kept
+        int times = 0, vectors = 0;
+        std::vector<Vector> mask, counted, from_left, from_right;
+        std::unique_ptr<Kept> kept;
         float *change = nullptr, *inner = nullptr, *gate_change = nullptr,
               *candidate_change = nullptr, *passed = nullptr;
-        std::vector<Vector> mask, counted, from_left, from_right;
         double excess = 0;
 
         Costs all() {
             const Step& step = net.step_;
-            const Batch& batch = sequences.batch;
-            row = {sequences.units(), batch.columns, 1};
+            row = {sequences.units(), sequences.batch.columns, 1};
             vectors = net.vectors_;
-            times = batch.columns;
-            segment = gradients ? std::min(std::max(step.segment, 1), times) : 1;
-            Memory memory(floats());
-            prepare(memory);
+            times = row.columns;
+            mask = seen_positions(sequences);
+            for (int unit = 0; unit < row.units; ++unit)
+                counted.push_back(sequences.lanes(unit, [](int) { return 1.0f; }));
+            mark_thirds();
+            kept = std::make_unique<Kept>(row, vectors, times, 1, step.segment,
+                                          gradients != nullptr);
+            Memory memory(kept->floats(gradients ? 6 : 0));
+            kept->take(memory);
             embed();
-            const int segments = (times - 1) / segment + 1;
-            for (int index = 0; index < segments; ++index) {
-                if (gradients && index + 1 < segments)
-                    std::copy_n(state[0], row.size(vectors), snapshot[index]);
-                forward(index * segment, end_of(index), true);
-                if (index + 1 < segments) std::swap(state[0], state[segment]);
-            }
-            const float* final = state[end_of(segments - 1) - (segments - 1) * segment];
+            const float* last = kept->forward([&](int from, int to) { forward(from, to, true); });
             const Head<const float> head{step.output_symbols, step.maps, step.parameter[6],
                                          step.parameter[7]};
             if (!gradients)
-                return read_out<SEQUENCES>(row, vectors, sequences, false, head, final, nullptr, {});
+                return read_out<SEQUENCES>(row, vectors, sequences, false, head, last, nullptr, {});
+            for (float** one : {&change, &inner, &candidate_change, &passed})
+                *one = kept->array(memory, 1);
+            gate_change = kept->array(memory, 2);
             std::fill_n(change, row.size(vectors), 0.0f);
             Costs costs = read_out<SEQUENCES>(
-                row, vectors, sequences, false, head, final, change,
+                row, vectors, sequences, false, head, last, change,
                 {step.output_symbols, step.maps, gradients->head_weight, gradients->head_bias});
-            for (int index = segments - 1; index >= 0; --index) {
-                if (index + 1 < segments) {
-                    std::copy_n(snapshot[index], row.size(vectors), state[0]);
-                    forward(index * segment, end_of(index), false);
-                }
-                for (int time = end_of(index) - 1; time >= index * segment; --time)
-                    step_backward(time, time - index * segment);
-            }
+            kept->backward([&](int from, int to) { forward(from, to, false); },
+                           [&](int from, int to) { backward(from, to); });
             embed_backward();
             costs.excess = excess;
             return costs;
         }
 
-        int end_of(int index) const { return std::min(times, (index + 1) * segment); }
-
-        size_t floats() const {
-            const size_t one = Memory::rounded(row.size(vectors));
-            const int snapshots = gradients ? (times - 1) / segment : 0;
-            return one * (5 * segment + 1 + snapshots + (gradients ? 6 : 0)) + 64;
-        }
-
-        void prepare(Memory& memory) {
-            const auto array = [&](int multiple) {
-                float* place = memory.take(row.size(multiple * vectors));
-                row.clear_gaps(place, multiple * vectors);
-                return place;
-            };
-            for (int index = 0; index <= segment; ++index) state.push_back(array(1));
-            for (int index = 0; index < segment; ++index) {
-                reset_state.push_back(array(1));
-                gates.push_back(array(2));
-                candidate.push_back(array(1));
-            }
-            if (gradients) {
-                for (int index = 0; index < (times - 1) / segment; ++index)
-                    snapshot.push_back(memory.take(row.size(vectors)));
-                change = array(1);
-                inner = array(1);
-                gate_change = array(2);
-                candidate_change = array(1);
-                passed = array(1);
-            }
-            const Batch& batch = sequences.batch;
-            for (int unit = 0; unit < row.units; ++unit) {
-                counted.push_back(sequences.lanes(unit, [](int) { return 1.0f; }));
-                for (int position = 0; position < row.columns; ++position)
-                    mask.push_back(sequences.lanes(unit, [&](int sequence) {
-                        return batch.seen(sequence, position) ? 1.0f : 0.0f;
-                    }));
-            }
+        // Which maps the diagonal shift takes from the cell to the left, and which to the right.
+        void mark_thirds() {
             const int maps = net.step_.maps, third = maps / 3;
             for (int v = 0; v < vectors; ++v) {
                 Vector left{}, right{};
@@ -229,19 +187,20 @@ class Diagonal {
         // The first state: hard_tanh(weight + bias), dropped out and masked.
         void embed() {
             const int maps = net.step_.maps;
-            std::fill_n(state[0], row.size(vectors), 0.0f);
+            float* state = kept->state[0];
+            std::fill_n(state, row.size(vectors), 0.0f);
             each_symbol([&](int64_t symbol, int s, size_t cell) {
                 for (int map = 0; map < maps; ++map) {
                     const float x = preactivation(symbol, map);
                     // The input layer acts once and costs as often as the recurrence.
                     excess += times * std::max(std::abs(x) - 0.9, 0.0);
-                    state[0][cell + map * SEQUENCES + s] = std::min(1.0f, std::max(-1.0f, x));
+                    state[cell + map * SEQUENCES + s] = std::min(1.0f, std::max(-1.0f, x));
                 }
             });
-            const Keep keep(*this, 0);
+            const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, 0);
             each_vector([&](int unit, int position, int v, size_t place) {
-                at(state[0] + place) *=
-                    keep(unit, position, v) * mask[unit * row.columns + position];
+                at(state + place) *=
+                    keep(unit, position, 0, v) * mask[unit * row.columns + position];
             });
         }
 
@@ -253,9 +212,9 @@ class Diagonal {
         void embed_backward() {
             const int maps = net.step_.maps;
             const float weight = times * sequences.batch.saturation;
-            const Keep keep(*this, 0);
+            const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, 0);
             each_vector([&](int unit, int position, int v, size_t place) {
-                at(change + place) *= keep(unit, position, v) * mask[unit * row.columns + position];
+                at(change + place) *= keep(unit, position, 0, v) * mask[unit * row.columns + position];
             });
             each_symbol([&](int64_t symbol, int s, size_t cell) {
                 for (int map = 0; map < maps; ++map) {
@@ -275,40 +234,6 @@ class Diagonal {
             });
         }
 
-        // The scaled dropout mask of a time: 0 the first state, t + 1 the candidates of step t.
-        struct Keep {
-            std::vector<Words> hashes;
-            Words lane_map;
-            uint32_t threshold = 0;
-            float scale = 1;
-            int maps;
-
-            Keep(const Run& run, int time) : maps(run.net.step_.maps) {
-                const Batch& batch = run.sequences.batch;
-                if (!batch.rows_hashed || !batch.threshold) return;
-                threshold = batch.threshold;
-                scale = batch.scale;
-                for (int lane = 0; lane < LANES; ++lane) lane_map[lane] = lane / SEQUENCES;
-                for (int unit = 0; unit < run.row.units; ++unit) {
-                    Words words{};
-                    for (int lane = 0; lane < LANES; ++lane) {
-                        const int sequence = run.sequences.in_lane(unit, lane % SEQUENCES);
-                        if (sequence >= 0)
-                            words[lane] =
-                                batch.rows_hashed[size_t(time) * batch.sequences + sequence];
-                    }
-                    hashes.push_back(words);
-                }
-            }
-
-            Vector operator()(int unit, int position, int v) const {
-                if (!threshold) return every(1.0f);
-                const uint32_t element = uint32_t(position) * maps + v * (LANES / SEQUENCES);
-                const Words word = hashed(hashes[unit], lane_map + element);
-                return (word >> 1) < threshold ? every(0.0f) : every(scale);
-            }
-        };
-
         Vector shifted(const float* s, size_t place, int v) const {
             const ptrdiff_t column = ptrdiff_t(vectors) * LANES;
             const Vector left = from_left[v], right = from_right[v];
@@ -325,10 +250,10 @@ class Diagonal {
             for (int time = from; time < to; ++time) step_forward(time, time - from, count);
         }
 
-        void step_forward(int time, int kept, bool count) {
-            const float* s = state[kept];
-            float *next = state[kept + 1], *ru = gates[kept], *rs = reset_state[kept],
-                  *c = candidate[kept];
+        void step_forward(int time, int index, bool count) {
+            const float* s = kept->state[index];
+            float *next = kept->state[index + 1], *ru = kept->gates[index],
+                  *rs = kept->reset_state[index], *c = kept->candidate[index];
             Vector costs{};
             convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates, s, Start::bias,
                                 weights.gates_bias, ru);
@@ -346,7 +271,7 @@ class Diagonal {
             });
             convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate, rs, Start::bias,
                                 weights.candidate_bias, c);
-            const Keep keep(*this, time + 1);
+            const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, time + 1);
             each_vector([&](int unit, int position, int v, size_t place) {
                 const size_t cell = place - v * LANES;
                 const Vector u = at(ru + 2 * cell + (vectors + v) * LANES);
@@ -354,7 +279,7 @@ class Diagonal {
                 costs += counted[unit] * over(x);
                 const Vector y = clamp(x, -1.0f, 1.0f);
                 at(c + place) = y;
-                const Vector kept_y = keep(unit, position, v) * y;
+                const Vector kept_y = keep(unit, position, 0, v) * y;
                 at(next + place) = mask[unit * row.columns + position] *
                                    (kept_y + u * (shifted(s, place, v) - kept_y));
             });
@@ -366,19 +291,23 @@ class Diagonal {
             return x > high ? weight : x < low ? -weight : every(0.0f);
         }
 
-        void step_backward(int time, int kept) {
-            const float *s = state[kept], *ru = gates[kept], *rs = reset_state[kept],
-                        *c = candidate[kept];
+        void backward(int from, int to) {
+            for (int time = to - 1; time >= from; --time) step_backward(time, time - from);
+        }
+
+        void step_backward(int time, int index) {
+            const float *s = kept->state[index], *ru = kept->gates[index],
+                        *rs = kept->reset_state[index], *c = kept->candidate[index];
             const float weight = sequences.batch.saturation;
             std::vector<Vector> candidate_sum(vectors, Vector{}), gate_sum(2 * vectors, Vector{});
-            const Keep keep(*this, time + 1);
+            const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, time + 1);
             each_vector([&](int unit, int position, int v, size_t place) {
                 const size_t cell = place - v * LANES;
                 const Vector cost = weight * counted[unit];
                 const Vector d = mask[unit * row.columns + position] * at(change + place);
                 const Vector u = at(ru + 2 * cell + (vectors + v) * LANES);
                 const Vector y = at(c + place);
-                const Vector factor = keep(unit, position, v);
+                const Vector factor = keep(unit, position, 0, v);
                 const Vector inside = (y > -1.0f) & (y < 1.0f) ? every(1.0f) : every(0.0f);
                 const Vector dc = d * (1.0f - u) * factor * inside +
                                   pushed(every(-0.9f), every(0.9f), y, cost);

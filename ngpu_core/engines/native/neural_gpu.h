@@ -16,11 +16,8 @@
 // outlives the forward pass; the steps between are computed again before their backward pass.
 #pragma once
 
-#include <numeric>
-
-#include "head.h"
 #include "kernel.h"
-#include "memory.h"
+#include "recurrence.h"
 
 template <int SEQUENCES>
 class NeuralGpu {
@@ -146,13 +143,13 @@ class NeuralGpu {
         const Weights& weights;
         Gradients* gradients;
         Row row{};
-        int times = 0, segment = 0, vectors = 0;
+        int times = 0, vectors = 0;
         std::vector<int> steps;  // time steps of each sequence
-        bool unequal = false;  // whether some sequence ends before `times`
-        std::vector<float*> state, reset_state, gates, candidate, snapshot;  // kept
+        bool unequal = false;    // whether some sequence ends before `times`
+        std::vector<Vector> mask;
+        std::unique_ptr<Kept> kept;
         float *change = nullptr, *held = nullptr, *inner = nullptr, *gate_change = nullptr,
               *candidate_change = nullptr;
-        std::vector<Vector> mask;
 
         Costs all() {
             const Step& step = net.step_;
@@ -166,80 +163,29 @@ class NeuralGpu {
             }
             times = *std::max_element(steps.begin(), steps.end());
             unequal = *std::min_element(steps.begin(), steps.end()) < times;
-            segment = gradients ? std::min(std::max(step.segment, 1), std::max(times, 1)) : 1;
-            Memory memory(floats());
-            prepare(memory);
+            mask = seen_positions(sequences);
+            kept = std::make_unique<Kept>(row, vectors, times, step.layers, step.segment,
+                                          gradients != nullptr);
+            Memory memory(kept->floats(gradients ? 6 : 0));
+            kept->take(memory);
+            embed();
+            const auto ahead = [&](int from, int to) { forward(from, to); };
+            const float* last = kept->forward(ahead);
             const Head<const float> head{step.output_symbols, step.maps,
                                          step.parameter[step.parameters - 2],
                                          step.parameter[step.parameters - 1]};
-            embed();
-            const int segments = times ? (times - 1) / segment + 1 : 0;
-            for (int index = 0; index < segments; ++index) {
-                if (gradients && index + 1 < segments)
-                    std::copy_n(state[0], row.size(vectors), snapshot[index]);
-                forward(index * segment, std::min(times, (index + 1) * segment));
-                if (index + 1 < segments) std::swap(state[0], state[last_state(index)]);
-            }
-            const float* final = state[segments ? last_state(segments - 1) : 0];
             if (!gradients)
-                return read_out<SEQUENCES>(row, vectors, sequences, true, head, final, nullptr, {});
+                return read_out<SEQUENCES>(row, vectors, sequences, true, head, last, nullptr, {});
+            for (float** one : {&change, &held, &inner, &candidate_change})
+                *one = kept->array(memory, 1);
+            gate_change = kept->array(memory, 2);
             std::fill_n(change, row.size(vectors), 0.0f);
             const Costs costs = read_out<SEQUENCES>(
-                row, vectors, sequences, true, head, final, change,
+                row, vectors, sequences, true, head, last, change,
                 {step.output_symbols, step.maps, gradients->head_weight, gradients->head_bias});
-            for (int index = segments - 1; index >= 0; --index) {
-                if (index + 1 < segments) {
-                    std::copy_n(snapshot[index], row.size(vectors), state[0]);
-                    forward(index * segment, (index + 1) * segment);
-                }
-                backward(index * segment, std::min(times, (index + 1) * segment));
-            }
+            kept->backward(ahead, [&](int from, int to) { backward(from, to); });
             embed_backward();
             return costs;
-        }
-
-        // The place in `state` of what a segment leaves.
-        int last_state(int index) const {
-            return (std::min(times, (index + 1) * segment) - index * segment) * net.step_.layers;
-        }
-
-        size_t floats() const {
-            const int kept = segment * net.step_.layers;
-            const size_t one = Memory::rounded(row.size(vectors));
-            const int snapshots = gradients ? (times - 1) / segment : 0;
-            size_t sum = one * (kept + 1) + one * 4 * kept + one * snapshots;
-            if (gradients) sum += one * 6;
-            return sum + 64 * kept;
-        }
-
-        void prepare(Memory& memory) {
-            const int kept = segment * net.step_.layers;
-            const auto array = [&](int multiple) {
-                float* place = memory.take(row.size(multiple * vectors));
-                row.clear_gaps(place, multiple * vectors);
-                return place;
-            };
-            for (int index = 0; index <= kept; ++index) state.push_back(array(1));
-            for (int index = 0; index < kept; ++index) {
-                reset_state.push_back(array(1));
-                gates.push_back(array(2));
-                candidate.push_back(array(1));
-            }
-            if (gradients) {
-                for (int index = 0; index < (times - 1) / segment; ++index)
-                    snapshot.push_back(memory.take(row.size(vectors)));
-                change = array(1);
-                held = array(1);
-                inner = array(1);
-                gate_change = array(2);
-                candidate_change = array(1);
-            }
-            const Batch& batch = sequences.batch;
-            for (int unit = 0; unit < row.units; ++unit)
-                for (int position = 0; position < row.columns; ++position)
-                    mask.push_back(sequences.lanes(unit, [&](int sequence) {
-                        return batch.seen(sequence, position) ? 1.0f : 0.0f;
-                    }));
         }
 
         int part(int time, int layer) const {
@@ -249,11 +195,12 @@ class NeuralGpu {
         // The embedded symbols: tanh of the table in the first rows, zero elsewhere.
         void embed() {
             const Batch& batch = sequences.batch;
-            std::fill_n(state[0], row.size(vectors), 0.0f);
+            float* state = kept->state[0];
+            std::fill_n(state, row.size(vectors), 0.0f);
             each_symbol([&](int64_t symbol, int s, size_t cell) {
                 const float* from = weights.embedding + symbol * net.filled_;
                 for (int map = 0; map < net.step_.maps; ++map)
-                    state[0][cell + map * SEQUENCES + s] = from[map];
+                    state[cell + map * SEQUENCES + s] = from[map];
             }, batch);
         }
 
@@ -291,10 +238,10 @@ class NeuralGpu {
             const int layers = net.step_.layers;
             for (int time = from; time < to; ++time) {
                 const int base = (time - from) * layers;
-                drop(state[base], time);
+                drop(kept->state[base], time);
                 for (int layer = 0; layer < layers; ++layer)
                     layer_forward(part(time, layer), base + layer);
-                if (unequal) restore(state[base + layers], state[base], time);
+                if (unequal) restore(kept->state[base + layers], kept->state[base], time);
             }
         }
 
@@ -311,30 +258,13 @@ class NeuralGpu {
 
         // Multiply by the dropout mask of a time, in the sequences that are running.
         void drop(float* array, int time) const {
-            const Batch& batch = sequences.batch;
-            if (!batch.rows_hashed || !batch.threshold) return;
-            const int maps = net.step_.maps, height = row.height;
-            Words lane_map;
-            for (int lane = 0; lane < LANES; ++lane) lane_map[lane] = lane / SEQUENCES;
-            std::vector<Words> hashes(row.units);
-            std::vector<Vector> running(row.units);
-            for (int unit = 0; unit < row.units; ++unit) {
-                running[unit] = active(unit, time);
-                for (int lane = 0; lane < LANES; ++lane) {
-                    const int sequence = sequences.in_lane(unit, lane % SEQUENCES);
-                    hashes[unit][lane] =
-                        sequence < 0 ? 0
-                                     : batch.rows_hashed[size_t(time) * batch.sequences + sequence];
-                }
-            }
-            row.each_cell(vectors, [&](int unit, int position, int y, size_t cell) {
-                const uint32_t element = uint32_t(position * height + y) * maps;
+            const Mask<SEQUENCES> keep(sequences, net.step_.maps, row.height, time);
+            if (!keep.drops()) return;
+            row.each_cell(vectors, [&](int unit, int position, int height, size_t cell) {
+                const Vector running = unequal ? active(unit, time) : every(1.0f);
                 for (int v = 0; v < vectors; ++v) {
-                    const Words word =
-                        hashed(hashes[unit], lane_map + (element + v * (LANES / SEQUENCES)));
-                    Vector factor = (word >> 1) < batch.threshold ? every(0.0f) : every(batch.scale);
-                    if (unequal) factor = running[unit] != 0.0f ? factor : every(1.0f);
-                    at(array + cell + v * LANES) *= factor;
+                    const Vector factor = keep(unit, position, height, v);
+                    at(array + cell + v * LANES) *= running != 0.0f ? factor : every(1.0f);
                 }
             });
         }
@@ -354,10 +284,11 @@ class NeuralGpu {
             return (y <= 0.0f) | (y >= 1.0f) ? every(0.0f) : slope;
         }
 
-        void layer_forward(int part, int kept) {
-            const float* s = state[kept];
-            float* next = state[kept + 1];
-            float *rg = gates[kept], *rs = reset_state[kept], *c = candidate[kept];
+        void layer_forward(int part, int index) {
+            const float* s = kept->state[index];
+            float* next = kept->state[index + 1];
+            float *rg = kept->gates[index], *rs = kept->reset_state[index],
+                  *c = kept->candidate[index];
             convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates[part], s, Start::bias,
                                 weights.gates_bias[part], rg);
             row.each_cell(vectors, [&](int, int, int, size_t cell) {
@@ -411,9 +342,9 @@ class NeuralGpu {
             });
         }
 
-        void layer_backward(int part, int kept) {
-            const float *s = state[kept], *rg = gates[kept], *rs = reset_state[kept],
-                        *c = candidate[kept];
+        void layer_backward(int part, int index) {
+            const float *s = kept->state[index], *rg = kept->gates[index],
+                        *rs = kept->reset_state[index], *c = kept->candidate[index];
             std::vector<Vector> candidate_sum(vectors, Vector{}), gate_sum(2 * vectors, Vector{});
             row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
                 const Vector seen = mask[unit * row.columns + position];
