@@ -45,10 +45,7 @@ def free_memory(cpu: int, gpu: float) -> FreeMemory:
         share = min(free, int(total * gpu))
         return FreeMemory(share=int(GPU_USABLE * share), available=int(GPU_USABLE * free))
     total, available = _host_memory()
-    processors = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    share = total * cpu // max(cpu, processors or 1)
+    share = total * cpu // max(cpu, _processors())
     return FreeMemory(share=min(share, available), available=available)
 
 
@@ -92,8 +89,19 @@ def _machine_memory() -> tuple[int, int]:
     return total, int(found["MemAvailable"].split()[0]) * 1024
 
 
+def _processors() -> int:
+    """Processors this container may use."""
+    bound = hasattr(os, "sched_getaffinity")
+    processors = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
+    try:
+        quota, period = (int(text) for text in (_CGROUP / "cpu.max").read_text().split())
+    except (OSError, ValueError):  # not there, or `max`: no limit
+        return processors
+    return max(1, min(processors, quota // period))
+
+
 def _number(file: Path) -> int | None:
     try:
         return int(file.read_text())
-    except (OSError, ValueError):  # not there, or `max`: no limit
+    except (OSError, ValueError):  # as above
         return None

@@ -1,5 +1,7 @@
 """A pack is cut where it does not fit, as little as possible, and keeps every seed."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -107,3 +109,22 @@ def test_a_trial_s_share_of_this_machine_grows_with_its_processors_up_to_what_is
     one, all_of_them = free_memory(1, 0), free_memory(10_000, 0)
 
     assert 0 < one.share <= all_of_them.share <= all_of_them.available
+
+
+def test_a_container_s_limits_are_the_machine_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.device_memory._CGROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
+    for name, text in (
+        ("memory.max", f"{2**28}\n"),
+        ("memory.current", f"{2**26}\n"),
+        ("cpu.max", "400000 100000\n"),
+    ):
+        (tmp_path / name).write_text(text)
+
+    assert free_memory(1, 0) == FreeMemory(share=2**26, available=2**28 - 2**26)
+    assert free_memory(4, 0).share == 2**28 - 2**26
+
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory(1, 0).available > 2**28
