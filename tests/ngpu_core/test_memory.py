@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from ngpu_core.config import ModelConfig, RunConfig
 from ngpu_core.data import TrainingData
 from ngpu_core.engine_memory import ENGINES, parameter_shapes, parameter_values, row_columns
 from ngpu_core.engines import native
+from ngpu_core.engines.cuda import CudaEngine
 from ngpu_core.memory import (
     DoesNotFit,
     in_units,
@@ -25,6 +27,7 @@ from ngpu_core.memory import (
 )
 from ngpu_core.models.diagonal import Row
 from ngpu_core.models.families import network
+from ngpu_core.training import PackTrainer
 from tests.ngpu_core.configurations import run_config
 
 MODELS = [
@@ -264,6 +267,54 @@ def test_training_takes_what_was_predicted(family, engine, how, changes):
     predicted = predict_memory(config, engine=engine, **{"seeds": 1, **how})
 
     assert measured(config, engine=engine, **how) == pytest.approx(predicted, rel=0.1)
+
+
+def live_bytes(act):
+    """The most that tensors took at once while a function ran, on top of what there was."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        act()
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(np.cumsum([change for _, change in changes]))
+
+
+@pytest.mark.parametrize("segment", [None, 1, 3])
+@pytest.mark.parametrize(
+    ("family", "seeds", "changes"),
+    [
+        ("neural_gpu", 3, {"model__filters": 24, "training__batch_size": 8}),
+        ("diagonal_neural_gpu", 3, {"training__bins": (8, 12, 16, 20)}),
+    ],
+)
+def test_the_gpu_s_arithmetic_takes_what_was_predicted_on_tensors_of_a_cpu(
+    family, seeds, changes, segment
+):
+    short = {"training__min_length": 21, "training__max_length": 21}
+    config = training_of(family, **{**short, "training__bins": (21,), **changes})
+    engine = CudaEngine(network(config.model), segment=segment)
+    trainer = PackTrainer(config, range(seeds), engine=engine)
+    trainer.step = 1
+    [(names, bins)] = trainer._groups()
+    trainer.close()
+    dropout, weights = trainer._dropout(names), torch.zeros(seeds)
+
+    taken = live_bytes(
+        lambda: engine.differentiate(trainer.pack.parameters, bins, dropout, weights)
+    )
+
+    call = engine_memory.Call(
+        model=config.model,
+        seeds=seeds,
+        sequences=config.training.batch_size,
+        bins=tuple(
+            (b.targets.shape[2], b.targets.shape[2] + config.model.extra_steps) for b in bins
+        ),
+        segment=segment,
+    )
+    recorded = engine_memory.recorded_bytes(call)  # on a GPU only
+    assert taken == pytest.approx(ENGINES["cuda"].training(call) - recorded, rel=0.1)
 
 
 @on_linux
