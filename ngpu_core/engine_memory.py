@@ -138,9 +138,9 @@ def _autograd_testing(call: Call) -> int:
 
 # native: as in native/*.h, counted for vectors of 16 lanes; narrower ones fill up less.
 _LANES, _INPUTS = 16, 8
-#: Parts of a batch with gradients of their own.
+#: Parts of a batch with gradients of their own. Fixed, so that results never depend on threads.
 CHUNKS = 2
-#: Bytes of kept state a thread aims to work on.
+#: Bytes of kept state a thread aims to work on: about what stays near the processor.
 WORKING_SET = 2**20
 #: Bytes of one seed's parameters from which working memory is given back after every step.
 LARGE = 2**26

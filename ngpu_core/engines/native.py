@@ -7,7 +7,6 @@ pass, so that what it works on stays in cache, and needs a library built for thi
 
 import ctypes
 from collections.abc import Sequence
-from math import ceil
 
 import numpy as np
 import torch
@@ -15,17 +14,11 @@ from torch import Tensor
 
 from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
+from ngpu_core.engine_memory import CHUNKS, LARGE, sequences_together
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.native_build import load
 from ngpu_core.models.network import Bin, Network, Parameters
 from ngpu_core.packing import Layout
-
-#: Bytes of kept state a thread aims to work on: about what stays near the processor.
-WORKING_SET = 2**20
-#: Bytes of one seed's parameters from which working memory is given back after every step.
-LARGE = 2**26
-#: Parts of a batch with gradients of their own. Fixed, so that results never depend on threads.
-CHUNKS = 2
 
 
 class _Costs(ctypes.Structure):
@@ -72,17 +65,6 @@ def unsupported(config: ModelConfig) -> str | None:
     if library.ngpu_layout() != ctypes.sizeof(_Batch) << 32 | ctypes.sizeof(_Step):
         return "its library was built from other sources (run `make setup`)"
     return None
-
-
-def sequences_together(model: ModelConfig, batch_size: int, columns: int) -> int:
-    """How many sequences a thread takes through the recurrence at a time.
-
-    Two, or as many as its working set holds when sequences are short. A function of sizes alone:
-    the order of sums, and so a seed's last bits, depend on it.
-    """
-    kept = 5 * 4 * model.filters * model.height * model.layers * columns**2
-    per_chunk = ceil(batch_size / CHUNKS)
-    return min(max(2, WORKING_SET // kept // 2 * 2), per_chunk + per_chunk % 2)
 
 
 class NativeEngine:

@@ -27,6 +27,7 @@ from ngpu_core.memory import (
 )
 from ngpu_core.models.diagonal import Row
 from ngpu_core.models.families import network
+from ngpu_core.models.network import Bin
 from ngpu_core.training import PackTrainer
 from tests.ngpu_core.configurations import run_config
 
@@ -65,6 +66,9 @@ def test_the_native_engine_takes_as_many_sequences_at_a_time_as_is_counted(
 
     counted = engine_memory.sequences_together(model, sequences, columns)
 
+    symbols = torch.zeros(1, sequences, columns, dtype=torch.int64)
+    batch = Bin(inputs=symbols[:, :, None], targets=symbols, padded_length=columns)
+    assert counted == native._Call(model, [batch], 0).batches[0].group
     assert counted == native.sequences_together(model, sequences, columns)
     assert (engine_memory.CHUNKS, engine_memory.LARGE) == (native.CHUNKS, native.LARGE)
 
