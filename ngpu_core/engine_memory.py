@@ -140,25 +140,34 @@ def _autograd_testing(call: Call) -> int:
 _LANES, _INPUTS = 16, 8
 #: Parts of a batch with gradients of their own. Fixed, so that results never depend on threads.
 CHUNKS = 2
-#: Bytes of kept state a thread aims to work on: about what stays near the processor.
-WORKING_SET = 2**20
+#: Tiles of 4 columns and rows that a thread takes through a convolution at a time, at most.
+TILES = 48
+#: Bytes of kept state that a thread works on at most, unless two sequences need more.
+WORKING_SET = 2**27
 #: Bytes of one seed's parameters from which working memory is given back after every step.
 LARGE = 2**26
-#: What a block and the smaller ones it replaced take, in sizes of the block (measured).
-_GROWN = 1.25
+#: Vectors of outputs that a convolution computes at a time.
+_BLOCK = 3
 #: Arrays of a row beside the kept ones, in training.
 _NATIVE_WORK = 6
+
+
+def _native_tiles(model: ModelConfig, columns: int) -> int:
+    """Tiles of one sequence."""
+    return ceil(columns / 4) * (ceil(model.height / 4) if model.family == "neural_gpu" else 1)
 
 
 def sequences_together(model: ModelConfig, sequences: int, columns: int) -> int:
     """How many sequences a thread of the native engine takes through the recurrence at a time.
 
-    Two, or as many as its working set holds when sequences are short. A function of sizes alone:
-    the order of sums, and so a seed's last bits, depend on it.
+    As many as fill the tiles of a convolution, in whole vectors. A function of sizes alone: the
+    order of sums, and so a seed's last bits, depend on it.
     """
+    interleaved, _ = _native_filled(model)
     kept = 5 * FLOAT * model.filters * model.height * model.layers * columns**2
     per_chunk = ceil(sequences / CHUNKS)
-    return min(max(2, WORKING_SET // kept // 2 * 2), per_chunk + per_chunk % 2)
+    wanted = TILES // _native_tiles(model, columns) * interleaved
+    return max(1, min(max(2, min(wanted, WORKING_SET // kept) // 2 * 2), per_chunk))
 
 
 def _native_filled(model: ModelConfig) -> tuple[int, int]:
@@ -187,26 +196,29 @@ def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
     arrays = 5 * kept * call.model.layers + 1
     if training:
         arrays += (times - 1) // kept + _NATIVE_WORK
-    return FLOAT * cells * filled * interleaved * arrays
+    tiles = min(TILES, units * _native_tiles(call.model, width))
+    return FLOAT * (
+        cells * filled * interleaved * arrays + _native_workspace(call.model, tiles, training)
+    )
+
+
+def _native_workspace(model: ModelConfig, tiles: int, training: bool) -> int:
+    """Values at the points of a convolution: tiles, a block of their products and of the kernel."""
+    interleaved, filled = _native_filled(model)
+    points = 36 if model.family == "neural_gpu" else 6
+    inputs = (2 if training else 1) * filled
+    block = _BLOCK * _LANES
+    return points * (tiles * (inputs * interleaved + block) + inputs * block)
 
 
 def _native_blocks(call: Call, *, training: bool) -> int:
-    """Bytes of the blocks in use: packed kernels, gradients of each part of the batch, runs.
-
-    A free block is taken for anything. So a block for gradients grows to a run's size, and where
-    calls run side by side every block does; one that grew leaves its old place to the heap.
-    """
+    """Bytes of the blocks in use: packed kernels, gradients of each part of the batch, runs."""
     kernels = _native_kernels(call.model)
     run = max(_native_run(call, width, times, training=training) for width, times in call.bins)
-    if len(call.bins) > 1:
-        run = int(run * _GROWN)
     runs = min(call.threads, CHUNKS)
     if not training:
         return kernels + runs * run
-    largest = max(kernels, run)
-    if call.calls > 1:
-        return call.calls * (1 + CHUNKS + runs) * max(2 * kernels, run)
-    return 2 * kernels + CHUNKS * largest + runs * run
+    return call.calls * ((2 + CHUNKS) * kernels + runs * run)
 
 
 def _native_keeps(model: ModelConfig) -> bool:

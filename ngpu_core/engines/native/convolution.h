@@ -3,19 +3,19 @@
 //
 //     out[x, y, o] = start[o] + Σ_dx Σ_dy Σ_i in[x + dx, y + dy, i] · kernel[dx, dy, i, o]
 //
-// A register tile is a few neighbouring cells times up to three vectors of outputs; every input value
-// is spread over a vector once and meets three vectors of the kernel. Taps above and below the state
-// are left out rather than multiplied by zero. The gradient of the input is the same function with the
-// kernel flipped and transposed; the gradient of the kernel has a tile of inputs times three vectors.
+// The row is cut into tiles of 4 columns (and 4 cells in height), whose values at Winograd's points
+// are multiplied point by point (winograd.h, products.h): some tiles at a time, so that what a thread
+// works on stays in its cache. A kernel goes to the points when it is used: kept there, it would be
+// four times as large. The gradient of the input is the same function with the kernel flipped and
+// transposed.
 #pragma once
 
-#include <array>
-#include <utility>
+#include <algorithm>
 
+#include "memory.h"
+#include "products.h"
 #include "row.h"
-
-constexpr int BLOCK = 3;                                // most vectors of outputs in a tile
-constexpr int INPUTS = LANES == 16 ? 8 : 4;             // inputs in a tile of the kernel's gradient
+#include "winograd.h"
 
 // Outputs in blocks of at most three vectors, as equal as can be.
 struct Blocks {
@@ -33,9 +33,6 @@ struct KernelShape {
 
     size_t size() const { return size_t(3) * taps * inputs * vectors * LANES; }
     size_t block(int first_vector) const { return size_t(3) * taps * inputs * first_vector * LANES; }
-    size_t tap(int dx, int dy, int block_size) const {
-        return size_t(dx * taps + dy) * inputs * block_size * LANES;
-    }
 
     // Where the numbers of the output in a lane (of all vectors of a cell) lie: from `start`, a
     // `stride` apart, one for each tap and input.
@@ -51,204 +48,248 @@ struct KernelShape {
     }
 };
 
-// Adds the taps of one row of the kernel to the cells LO..HI of each column of a tile.
-template <int SEQUENCES, int ROWS, int COLUMNS, int SIZE, int LO, int HI>
-inline __attribute__((always_inline)) void add_taps(
-    Vector (&sums)[ROWS][COLUMNS][SIZE], const float* in, ptrdiff_t column, ptrdiff_t cell,
-    int inputs, const float* kernel) {
-    if constexpr (LO < HI) {
-        for (int input = 0; input < inputs; ++input) {
-            Vector weights[SIZE];
-#pragma GCC unroll 3
-            for (int v = 0; v < SIZE; ++v) weights[v] = at(kernel + v * LANES);
-            kernel += SIZE * LANES;
-#pragma GCC unroll 4
-            for (int row = LO; row < HI; ++row)
-#pragma GCC unroll 8
-                for (int x = 0; x < COLUMNS; ++x) {
-                    const Vector value = splat<SEQUENCES>(in + x * column + row * cell);
-#pragma GCC unroll 3
-                    for (int v = 0; v < SIZE; ++v) sums[row][x][v] += value * weights[v];
-                }
-            in += SEQUENCES;
+constexpr int TILES = 48;  // tiles at the points at a time, at most
+
+// A row as tiles.
+template <bool ROWS>
+struct Tiles {
+    static constexpr int side_rows = along_rows<ROWS>(SIDE);
+    const Row& row;
+
+    int across() const { return (row.columns + SIDE - 1) / SIDE; }
+    int high() const { return (row.height + side_rows - 1) / side_rows; }
+    int count() const { return row.units * across() * high(); }
+
+    // Some cells around a tile in an array: (x, y) lies at first + x · column + y · cell, and is a cell
+    // of the state where left <= x < right and top <= y < bottom.
+    template <class Float>
+    struct Window {
+        Float* first;
+        ptrdiff_t column, cell;
+        int left, right, top, bottom;
+
+        bool holds(int x, int y) const { return x >= left && x < right && y >= top && y < bottom; }
+        Float* at(int x, int y) const { return first + x * column + y * cell; }
+    };
+    // Of a tile, from `before` cells before its first output; cells of the array have `size` floats.
+    template <class Float>
+    Window<Float> window(int tile, int before, Float* array, ptrdiff_t size) const {
+        const int strip = tile / across(), x = tile % across() * SIDE - before;
+        const int y = strip % high() * side_rows - (ROWS ? before : 0);
+        Window<Float> window;
+        window.column = row.height * size;
+        window.cell = size;
+        window.first = array + row.column(strip / high(), x) * window.column + y * size;
+        window.left = -x;
+        window.right = row.columns - x;
+        window.top = -y;
+        window.bottom = row.height - y;
+        return window;
+    }
+};
+
+// What a thread needs for its convolutions: some tiles' inputs and one block of their outputs at all
+// points, and that block's kernel or its gradient there.
+struct Workspace {
+    float *inputs, *outputs, *kernel;
+
+    static constexpr size_t points(int taps) { return taps == 3 ? POINTS * POINTS : POINTS; }
+    // Floats of a tile of cells at the points. A vector more than they are: tiles a power of two
+    // apart would meet in the cache.
+    static constexpr size_t tile(int taps, int vectors) { return (points(taps) * vectors + 1) * LANES; }
+
+    // For convolutions of a row whose cells have at most `vectors` vectors, `inputs` maps.
+    static size_t floats(const Row& row, int taps, int vectors, int inputs) {
+        return tiles(row, taps) * (tile(taps, vectors) + tile(taps, BLOCK)) +
+               points(taps) * (inputs * BLOCK + 1) * LANES + 3 * 16;
+    }
+    static Workspace take(Memory& memory, const Row& row, int taps, int vectors, int inputs) {
+        Workspace work;
+        work.inputs = memory.take(tiles(row, taps) * tile(taps, vectors));
+        work.outputs = memory.take(tiles(row, taps) * tile(taps, BLOCK));
+        work.kernel = memory.take(points(taps) * (inputs * BLOCK + 1) * LANES);
+        return work;
+    }
+
+   private:
+    static int tiles(const Row& row, int taps) {
+        const int all = taps == 3 ? Tiles<true>{row}.count() : Tiles<false>{row}.count();
+        return std::min(all, TILES);
+    }
+};
+
+// A point of a tile, counted through.
+template <bool ROWS>
+constexpr int point(int x, int y) {
+    return x * along_rows<ROWS>(POINTS) + y;
+}
+
+// Take `count` tiles from `first` on to the points: (tile, point, `vectors` vectors). A tile is
+// Transform::from cells a side, beginning `before` cells before its outputs.
+template <class Transform, bool ROWS, int BEFORE>
+void tiles_to_points(const Row& row, int first, int count, const float* array, int cell_vectors,
+                     int vectors, float* to) {
+    constexpr int from = Transform::from, rows = along_rows<ROWS>(from);
+    const size_t tile = Workspace::tile(ROWS ? 3 : 1, vectors);
+    for (int index = 0; index < count; ++index) {
+        const auto window =
+            Tiles<ROWS>{row}.window(first + index, BEFORE, array, ptrdiff_t(cell_vectors) * LANES);
+        // The column beside a sequence is there, and zero.
+        const bool wide = window.right + BEFORE >= from;
+        const bool whole = wide && window.top <= 0 && window.bottom >= rows;
+        const bool edged = wide && window.top == 1 && window.bottom == rows - 1;
+        for (int v = 0; v < vectors; ++v) {
+            float* here = to + index * tile + v * LANES;
+            const auto read = [&](int x, int y) { return at(window.at(x, y) + v * LANES); };
+            const auto write = [&](int x, int y, Vector value) {
+                at(here + point<ROWS>(x, y) * vectors * LANES) = value;
+            };
+            if (whole) transform<Transform, ROWS>(read, write);
+            else if (edged) transform<Transform, ROWS, 1>(read, write);
+            else
+                transform<Transform, ROWS>(
+                    [&](int x, int y) { return window.holds(x, y) ? read(x, y) : Vector{}; },
+                    write);
         }
     }
 }
 
-struct Tile {
-    const float* in;       // cell left of the tile's first one
-    ptrdiff_t in_column, in_cell;
-    int inputs, taps;
-    bool top, bottom;      // whether the tile touches the state's first and last row
-    const float* kernel;
-    const float* start;    // what the sums begin with: a bias (strides 0) or the output itself
-    ptrdiff_t start_column, start_cell;
-    float* out;
-    ptrdiff_t out_column, out_cell;
-};
-
-template <int SEQUENCES, int ROWS, int COLUMNS, int SIZE>
-void convolve_tile(const Tile& tile) {
-    Vector sums[ROWS][COLUMNS][SIZE];
-#pragma GCC unroll 4
-    for (int row = 0; row < ROWS; ++row)
-#pragma GCC unroll 8
-        for (int x = 0; x < COLUMNS; ++x)
-#pragma GCC unroll 3
-            for (int v = 0; v < SIZE; ++v)
-                sums[row][x][v] =
-                    at(tile.start + x * tile.start_column + row * tile.start_cell + v * LANES);
-    const size_t tap = size_t(tile.inputs) * SIZE * LANES;
-    for (int dx = 0; dx < 3; ++dx) {
-        const float* in = tile.in + dx * tile.in_column;
-        const float* kernel = tile.kernel + dx * tile.taps * tap;
-        const auto add = [&](auto lo, auto hi, int shift, const float* row_of_kernel)
-                             __attribute__((always_inline)) {
-            add_taps<SEQUENCES, ROWS, COLUMNS, SIZE, lo(), hi()>(
-                sums, in + shift * tile.in_cell, tile.in_column, tile.in_cell, tile.inputs,
-                row_of_kernel);
-        };
-        using Zero = std::integral_constant<int, 0>;
-        using One = std::integral_constant<int, 1>;
-        using All = std::integral_constant<int, ROWS>;
-        using Fewer = std::integral_constant<int, ROWS - 1>;
-        if (tile.taps == 1) {
-            add(Zero{}, All{}, 0, kernel);
-            continue;
-        }
-        if (tile.top) add(One{}, All{}, -1, kernel);
-        else add(Zero{}, All{}, -1, kernel);
-        add(Zero{}, All{}, 0, kernel + tap);
-        if (tile.bottom) add(Zero{}, Fewer{}, 1, kernel + 2 * tap);
-        else add(Zero{}, All{}, 1, kernel + 2 * tap);
-    }
-#pragma GCC unroll 4
-    for (int row = 0; row < ROWS; ++row)
-#pragma GCC unroll 8
-        for (int x = 0; x < COLUMNS; ++x)
-#pragma GCC unroll 3
-            for (int v = 0; v < SIZE; ++v)
-                at(tile.out + x * tile.out_column + row * tile.out_cell + v * LANES) =
-                    sums[row][x][v];
+// A block of a kernel from its taps to the points, or its gradient back, which is added.
+template <bool ROWS>
+void kernel_to_points(const float* taps, int numbers, float* points) {
+    for (int place = 0; place < numbers; place += LANES)
+        transform<TapsToPoints, ROWS>(
+            [&](int x, int y) {
+                return at(taps + size_t(x * along_rows<ROWS>(3) + y) * numbers + place);
+            },
+            [&](int x, int y, Vector value) {
+                at(points + size_t(point<ROWS>(x, y)) * (numbers + LANES) + place) = value;
+            });
 }
 
-using TileFunction = void (*)(const Tile&);
-
-// The tile function of a number of rows, columns (1-based) and vectors (1-based).
-template <int SEQUENCES, int ROWS>
-struct TileFunctions {
-    static constexpr int most = POSITIONS / ROWS;
-    template <int... C>
-    static constexpr std::array<std::array<TileFunction, BLOCK>, most> table(
-        std::integer_sequence<int, C...>) {
-        return {{{{convolve_tile<SEQUENCES, ROWS, C + 1, 1>, convolve_tile<SEQUENCES, ROWS, C + 1, 2>,
-                   convolve_tile<SEQUENCES, ROWS, C + 1, 3>}}...}};
-    }
-    static constexpr auto all = table(std::make_integer_sequence<int, most>{});
-};
+template <bool ROWS>
+void add_points_to_kernel(const float* points, int numbers, float* taps) {
+    for (int place = 0; place < numbers; place += LANES)
+        transform<PointsToTaps, ROWS>(
+            [&](int x, int y) {
+                return at(points + size_t(point<ROWS>(x, y)) * (numbers + LANES) + place);
+            },
+            [&](int x, int y, Vector value) {
+                at(taps + size_t(x * along_rows<ROWS>(3) + y) * numbers + place) += value;
+            });
+}
 
 // Where the sums of a convolution begin.
 enum class Start { bias, output };
 
-template <int SEQUENCES, int ROWS>
-void convolve_rows(const Row& row, int first_row, const KernelShape& shape, const float* kernel,
-                   const float* in, Start start, const float* bias, float* out) {
-    constexpr int most = TileFunctions<SEQUENCES, ROWS>::most;
-    const ptrdiff_t in_cell = shape.inputs * SEQUENCES, out_cell = shape.vectors * LANES;
-    const int tiles = (row.columns + most - 1) / most;
+// One block of outputs of some tiles, from the points to where they belong.
+template <bool ROWS, int SIZE>
+void points_to_outputs(const Row& row, int first, int count, const float* from, Start start,
+                       const float* bias, float* out, int cell_vectors) {
+    constexpr size_t tile = Workspace::tile(ROWS ? 3 : 1, SIZE);
+    for (int index = 0; index < count; ++index) {
+        const auto window =
+            Tiles<ROWS>{row}.window(first + index, 0, out, ptrdiff_t(cell_vectors) * LANES);
+        const bool whole = window.right >= SIDE && window.bottom >= along_rows<ROWS>(SIDE);
+        for (int v = 0; v < SIZE; ++v) {
+            const float* here = from + index * tile + v * LANES;
+            const Vector begin = start == Start::bias ? at(bias + v * LANES) : Vector{};
+            transform<ToOutputs, ROWS>(
+                [&](int x, int y) { return at(here + point<ROWS>(x, y) * SIZE * LANES); },
+                [&](int x, int y, Vector value) {
+                    if (!whole && !window.holds(x, y)) return;
+                    Vector& to = at(window.at(x, y) + v * LANES);
+                    to = value + (start == Start::bias ? begin : to);
+                });
+        }
+    }
+}
+
+template <int SEQUENCES, bool ROWS>
+void convolve_tiles(const Row& row, const KernelShape& shape, const float* kernel, const float* in,
+                    Start start, const float* bias, float* out, const Workspace& work) {
+    constexpr int points = POINTS * along_rows<ROWS>(POINTS);
+    const size_t in_cell = size_t(shape.inputs) * SEQUENCES;
     const Blocks blocks{shape.vectors};
-    for (int block = 0; block < blocks.count(); ++block) {
-        const int first = blocks.first(block), size = blocks.size(block);
-        for (int unit = 0; unit < row.units; ++unit)
-            for (int index = 0; index < tiles; ++index) {
-                const int from = index * row.columns / tiles, to = (index + 1) * row.columns / tiles;
-                const int column = row.column(unit, from);
-                Tile tile;
-                tile.in_column = row.height * in_cell;
-                tile.in_cell = in_cell;
-                tile.in = in + (column - 1) * tile.in_column + first_row * in_cell;
-                tile.inputs = shape.inputs;
-                tile.taps = shape.taps;
-                tile.top = first_row == 0;
-                tile.bottom = first_row + ROWS == row.height;
-                tile.kernel = kernel + shape.block(first);
-                tile.out_column = row.height * out_cell;
-                tile.out_cell = out_cell;
-                tile.out = out + column * tile.out_column + first_row * out_cell + first * LANES;
-                const bool biased = start == Start::bias;
-                tile.start = biased ? bias + first * LANES : tile.out;
-                tile.start_column = biased ? 0 : tile.out_column;
-                tile.start_cell = biased ? 0 : tile.out_cell;
-                TileFunctions<SEQUENCES, ROWS>::all[to - from - 1][size - 1](tile);
+    const int all = Tiles<ROWS>{row}.count(), parts = (all + TILES - 1) / TILES;
+    for (int part = 0; part < parts; ++part) {
+        const int first = int64_t(part) * all / parts;
+        const int count = int64_t(part + 1) * all / parts - first;
+        const size_t in_tile = Workspace::tile(shape.taps, in_cell / LANES);
+        tiles_to_points<ToPoints, ROWS, 1>(row, first, count, in, in_cell / LANES, in_cell / LANES,
+                                        work.inputs);
+        for (int block = 0; block < blocks.count(); ++block) {
+            const int vector = blocks.first(block), size = blocks.size(block);
+            const size_t tile = Workspace::tile(shape.taps, size);
+            const int numbers = shape.inputs * size * LANES;
+            kernel_to_points<ROWS>(kernel + shape.block(vector), numbers, work.kernel);
+            const int groups = (count + POSITIONS - 1) / POSITIONS;
+            for (int group = 0; group < groups; ++group) {
+                const int from = group * count / groups, to = (group + 1) * count / groups;
+                const auto multiply = Multiplies<SEQUENCES>::all[to - from - 1][size - 1];
+                for (int point = 0; point < points; ++point)
+                    multiply(work.inputs + from * in_tile + point * in_cell, in_tile, shape.inputs,
+                             work.kernel + size_t(point) * (numbers + LANES),
+                             work.outputs + size_t(point) * size * LANES, tile);
+                const auto finish = size == 1   ? points_to_outputs<ROWS, 1>
+                                    : size == 2 ? points_to_outputs<ROWS, 2>
+                                                : points_to_outputs<ROWS, 3>;
+                finish(row, first + from, to - from, work.outputs, start,
+                       bias + (start == Start::bias ? vector * LANES : 0), out + vector * LANES,
+                       shape.vectors);
             }
+        }
     }
 }
 
 // Convolve a row. `bias` has `shape.vectors` vectors, or the output is added to.
 template <int SEQUENCES>
 void convolve(const Row& row, const KernelShape& shape, const float* kernel, const float* in,
-              Start start, const float* bias, float* out) {
-    int first = 0;
-    for (; first + 4 <= row.height; first += 4)
-        convolve_rows<SEQUENCES, 4>(row, first, shape, kernel, in, start, bias, out);
-    for (; first + 2 <= row.height; first += 2)
-        convolve_rows<SEQUENCES, 2>(row, first, shape, kernel, in, start, bias, out);
-    for (; first < row.height; ++first)
-        convolve_rows<SEQUENCES, 1>(row, first, shape, kernel, in, start, bias, out);
+              Start start, const float* bias, float* out, const Workspace& work) {
+    if (shape.taps == 3)
+        convolve_tiles<SEQUENCES, true>(row, shape, kernel, in, start, bias, out, work);
+    else convolve_tiles<SEQUENCES, false>(row, shape, kernel, in, start, bias, out, work);
 }
 
-// Adds to a kernel's gradient what a few inputs and a block of outputs contribute at one tap.
-template <int SEQUENCES, int SIZE>
-void add_kernel_tile(const Row& row, int dx, int dy, const float* in, ptrdiff_t in_cell,
-                     const float* out_gradient, ptrdiff_t out_cell, float* kernel_gradient) {
-    Vector sums[INPUTS][SIZE];
-#pragma GCC unroll 8
-    for (int input = 0; input < INPUTS; ++input)
-#pragma GCC unroll 3
-        for (int v = 0; v < SIZE; ++v)
-            sums[input][v] = at(kernel_gradient + (input * SIZE + v) * LANES);
-    const int from = std::max(0, -dy), to = std::min(row.height, row.height - dy);
-    for (int unit = 0; unit < row.units; ++unit)
-        for (int position = 0; position < row.columns; ++position) {
-            const ptrdiff_t cell = ptrdiff_t(row.column(unit, position)) * row.height + from;
-            const float* value = in + (cell + dx * row.height + dy) * in_cell;
-            const float* gradient = out_gradient + cell * out_cell;
-            for (int y = from; y < to; ++y, value += in_cell, gradient += out_cell) {
-                Vector gradients[SIZE];
-#pragma GCC unroll 3
-                for (int v = 0; v < SIZE; ++v) gradients[v] = at(gradient + v * LANES);
-#pragma GCC unroll 8
-                for (int input = 0; input < INPUTS; ++input) {
-                    const Vector spread = splat<SEQUENCES>(value + input * SEQUENCES);
-#pragma GCC unroll 3
-                    for (int v = 0; v < SIZE; ++v) sums[input][v] += spread * gradients[v];
-                }
-            }
+template <int SEQUENCES, bool ROWS>
+void add_gradient_of_tiles(const Row& row, const KernelShape& shape, const float* in,
+                           const float* out_gradient, float* kernel_gradient,
+                           const Workspace& work) {
+    constexpr int points = POINTS * along_rows<ROWS>(POINTS);
+    const size_t in_cell = size_t(shape.inputs) * SEQUENCES;
+    const Blocks blocks{shape.vectors};
+    const int all = Tiles<ROWS>{row}.count(), parts = (all + TILES - 1) / TILES;
+    for (int part = 0; part < parts; ++part) {
+        const int first = int64_t(part) * all / parts;
+        const int count = int64_t(part + 1) * all / parts - first;
+        const size_t in_tile = Workspace::tile(shape.taps, in_cell / LANES);
+        tiles_to_points<ToPoints, ROWS, 1>(row, first, count, in, in_cell / LANES, in_cell / LANES,
+                                        work.inputs);
+        for (int block = 0; block < blocks.count(); ++block) {
+            const int vector = blocks.first(block), size = blocks.size(block);
+            const size_t tile = Workspace::tile(shape.taps, size);
+            const int numbers = shape.inputs * size * LANES;
+            tiles_to_points<OutputsToPoints, ROWS, 0>(row, first, count,
+                                                   out_gradient + vector * LANES, shape.vectors,
+                                                   size, work.outputs);
+            const auto multiply = size == 1   ? multiply_gradient<SEQUENCES, 1>
+                                  : size == 2 ? multiply_gradient<SEQUENCES, 2>
+                                              : multiply_gradient<SEQUENCES, 3>;
+            for (int point = 0; point < points; ++point)
+                multiply(work.inputs + point * in_cell, in_tile, count, shape.inputs,
+                         work.outputs + size_t(point) * size * LANES, tile,
+                         work.kernel + size_t(point) * (numbers + LANES));
+            add_points_to_kernel<ROWS>(work.kernel, numbers, kernel_gradient + shape.block(vector));
         }
-#pragma GCC unroll 8
-    for (int input = 0; input < INPUTS; ++input)
-#pragma GCC unroll 3
-        for (int v = 0; v < SIZE; ++v)
-            at(kernel_gradient + (input * SIZE + v) * LANES) = sums[input][v];
+    }
 }
 
 // Add the gradient of a kernel, given the convolution's input and the gradient of its output.
 template <int SEQUENCES>
 void add_kernel_gradient(const Row& row, const KernelShape& shape, const float* in,
-                         const float* out_gradient, float* kernel_gradient) {
-    const ptrdiff_t in_cell = shape.inputs * SEQUENCES, out_cell = shape.vectors * LANES;
-    const Blocks blocks{shape.vectors};
-    for (int block = 0; block < blocks.count(); ++block) {
-        const int first = blocks.first(block), size = blocks.size(block);
-        const auto add = size == 1   ? add_kernel_tile<SEQUENCES, 1>
-                         : size == 2 ? add_kernel_tile<SEQUENCES, 2>
-                                     : add_kernel_tile<SEQUENCES, 3>;
-        for (int dx = 0; dx < 3; ++dx)
-            for (int dy = 0; dy < shape.taps; ++dy)
-                for (int input = 0; input < shape.inputs; input += INPUTS)
-                    add(row, dx - 1, shape.taps == 3 ? dy - 1 : 0, in + input * SEQUENCES, in_cell,
-                        out_gradient + first * LANES, out_cell,
-                        kernel_gradient + shape.block(first) + shape.tap(dx, dy, size) +
-                            size_t(input) * size * LANES);
-    }
+                         const float* out_gradient, float* kernel_gradient,
+                         const Workspace& work) {
+    if (shape.taps == 3)
+        add_gradient_of_tiles<SEQUENCES, true>(row, shape, in, out_gradient, kernel_gradient, work);
+    else add_gradient_of_tiles<SEQUENCES, false>(row, shape, in, out_gradient, kernel_gradient, work);
 }

@@ -116,6 +116,7 @@ class Diagonal {
         const Weights& weights;
         Gradients* gradients;
         Row row{};
+        Workspace work{};
         int times = 0, vectors = 0;
         std::vector<Vector> mask, counted, from_left, from_right;
         std::unique_ptr<Kept> kept;
@@ -134,8 +135,12 @@ class Diagonal {
             mark_thirds();
             kept = std::make_unique<Kept>(row, vectors, times, 1, step.segment,
                                           gradients != nullptr);
-            Memory memory(kept->floats(gradients ? 6 : 0));
+            const int taps = net.gates_.taps, widest = gradients ? 2 * vectors : vectors,
+                      inputs = (gradients ? 2 : 1) * net.gates_.filled();
+            Memory memory(Use::run, kept->floats(gradients ? 6 : 0) +
+                                    Workspace::floats(row, taps, widest, inputs));
             kept->take(memory);
+            work = Workspace::take(memory, row, taps, widest, inputs);
             embed();
             const float* last = kept->forward([&](int from, int to) { forward(from, to, true); });
             const Head<const float> head{step.output_symbols, step.maps, step.parameter[6],
@@ -256,7 +261,7 @@ class Diagonal {
                   *rs = kept->reset_state[index], *c = kept->candidate[index];
             Vector costs{};
             convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates, s, Start::bias,
-                                weights.gates_bias, ru);
+                                weights.gates_bias, ru, work);
             row.each_cell(vectors, [&](int unit, int, int, size_t cell) {
                 Vector cost{};
                 for (int v = 0; v < vectors; ++v) {
@@ -270,7 +275,7 @@ class Diagonal {
                 costs += counted[unit] * cost;
             });
             convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate, rs, Start::bias,
-                                weights.candidate_bias, c);
+                                weights.candidate_bias, c, work);
             const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, time + 1);
             each_vector([&](int unit, int position, int v, size_t place) {
                 const size_t cell = place - v * LANES;
@@ -322,7 +327,7 @@ class Diagonal {
                 gate_sum[vectors + v] += du;
             });
             convolve<SEQUENCES>(row, net.candidate_.backward(), weights.candidate_back,
-                                candidate_change, Start::output, nullptr, inner);
+                                candidate_change, Start::output, nullptr, inner, work);
             const ptrdiff_t column = ptrdiff_t(vectors) * LANES;
             each_vector([&](int unit, int, int v, size_t place) {
                 const size_t cell = place - v * LANES;
@@ -340,11 +345,11 @@ class Diagonal {
                 gate_sum[v] += dr;
             });
             convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back, gate_change,
-                                Start::output, nullptr, change);
+                                Start::output, nullptr, change, work);
             add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
-                                           gradients->candidate);
+                                           gradients->candidate, work);
             add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
-                                           gradients->gates);
+                                           gradients->gates, work);
             for (int v = 0; v < vectors; ++v)
                 at(gradients->candidate_bias + v * LANES) += candidate_sum[v];
             for (int v = 0; v < 2 * vectors; ++v)

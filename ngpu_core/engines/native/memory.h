@@ -1,6 +1,7 @@
 // Working memory that outlives a call, so that a step does not fault its pages in again.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -9,15 +10,26 @@
 
 #include "vectors.h"
 
+// What a block is for. Each has free blocks of its own: a small need would occupy a large one.
+enum class Use { weights, gradients, run };
+
 // A stack of float arrays in one block, aligned to vectors. Taken from a list of free blocks.
 class Memory {
    public:
-    explicit Memory(size_t floats) {
+    Memory(Use use, size_t floats) : use_(use) {
         {
+            // The smallest block that holds it, else the largest, which grows.
             std::lock_guard<std::mutex> lock(mutex());
-            if (!free_blocks().empty()) {
-                block_ = free_blocks().back();
-                free_blocks().pop_back();
+            auto& blocks = free_blocks(use);
+            const auto found = std::min_element(
+                blocks.begin(), blocks.end(), [&](const Block& one, const Block& other) {
+                    const bool fits = one.second >= floats, other_fits = other.second >= floats;
+                    if (fits != other_fits) return fits;
+                    return fits ? one.second < other.second : one.second > other.second;
+                });
+            if (found != blocks.end()) {
+                block_ = *found;
+                blocks.erase(found);
             }
         }
         if (block_.second >= floats) return;
@@ -29,7 +41,7 @@ class Memory {
     Memory& operator=(const Memory&) = delete;
     ~Memory() {
         std::lock_guard<std::mutex> lock(mutex());
-        free_blocks().push_back(block_);
+        free_blocks(use_).push_back(block_);
     }
 
     // The next array; its values are whatever was there.
@@ -43,8 +55,10 @@ class Memory {
 
     static void release() {
         std::lock_guard<std::mutex> lock(mutex());
-        for (auto& block : free_blocks()) std::free(block.first);
-        free_blocks().clear();
+        for (Use use : {Use::weights, Use::gradients, Use::run}) {
+            for (auto& block : free_blocks(use)) std::free(block.first);
+            free_blocks(use).clear();
+        }
     }
 
    private:
@@ -53,10 +67,11 @@ class Memory {
         static std::mutex one;
         return one;
     }
-    static std::vector<Block>& free_blocks() {
-        static std::vector<Block> blocks;
-        return blocks;
+    static std::vector<Block>& free_blocks(Use use) {
+        static std::vector<Block> blocks[3];
+        return blocks[int(use)];
     }
+    Use use_;
     Block block_{nullptr, 0};
     size_t used_ = 0;
 };

@@ -143,6 +143,7 @@ class NeuralGpu {
         const Weights& weights;
         Gradients* gradients;
         Row row{};
+        Workspace work{};
         int times = 0, vectors = 0;
         std::vector<int> steps;  // time steps of each sequence
         bool unequal = false;    // whether some sequence ends before `times`
@@ -166,8 +167,12 @@ class NeuralGpu {
             mask = seen_positions(sequences);
             kept = std::make_unique<Kept>(row, vectors, times, step.layers, step.segment,
                                           gradients != nullptr);
-            Memory memory(kept->floats(gradients ? 6 : 0));
+            const int taps = net.gates_.taps, widest = gradients ? 2 * vectors : vectors,
+                      inputs = (gradients ? 2 : 1) * net.gates_.filled();
+            Memory memory(Use::run, kept->floats(gradients ? 6 : 0) +
+                                    Workspace::floats(row, taps, widest, inputs));
             kept->take(memory);
+            work = Workspace::take(memory, row, taps, widest, inputs);
             embed();
             const auto ahead = [&](int from, int to) { forward(from, to); };
             const float* last = kept->forward(ahead);
@@ -290,7 +295,7 @@ class NeuralGpu {
             float *rg = kept->gates[index], *rs = kept->reset_state[index],
                   *c = kept->candidate[index];
             convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates[part], s, Start::bias,
-                                weights.gates_bias[part], rg);
+                                weights.gates_bias[part], rg, work);
             row.each_cell(vectors, [&](int, int, int, size_t cell) {
                 float* gate_cell = rg + 2 * cell;
                 for (int v = 0; v < vectors; ++v) {
@@ -302,7 +307,7 @@ class NeuralGpu {
                 }
             });
             convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate[part], rs,
-                                Start::bias, weights.candidate_bias[part], c);
+                                Start::bias, weights.candidate_bias[part], c, work);
             row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
                 const Vector seen = mask[unit * row.columns + position];
                 for (int v = 0; v < vectors; ++v) {
@@ -364,7 +369,7 @@ class NeuralGpu {
                 }
             });
             convolve<SEQUENCES>(row, net.candidate_.backward(), weights.candidate_back[part],
-                                candidate_change, Start::output, nullptr, inner);
+                                candidate_change, Start::output, nullptr, inner, work);
             row.each_cell(vectors, [&](int, int, int, size_t cell) {
                 for (int v = 0; v < vectors; ++v) {
                     const size_t place = cell + v * LANES;
@@ -377,11 +382,11 @@ class NeuralGpu {
                 }
             });
             convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back[part], gate_change,
-                                Start::output, nullptr, change);
+                                Start::output, nullptr, change, work);
             add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
-                                           gradients->candidate[part]);
+                                           gradients->candidate[part], work);
             add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
-                                           gradients->gates[part]);
+                                           gradients->gates[part], work);
             for (int v = 0; v < vectors; ++v)
                 at(gradients->candidate_bias[part] + v * LANES) += candidate_sum[v];
             for (int v = 0; v < 2 * vectors; ++v)

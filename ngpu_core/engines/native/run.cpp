@@ -14,7 +14,7 @@ namespace {
 template <class Network>
 void run_step(Step& step) {
     const Network network(step);
-    Memory weight_memory(network.weight_floats());
+    Memory weight_memory(Use::weights, network.weight_floats());
     const auto weights = network.pack(weight_memory);
     struct Chunk {
         std::unique_ptr<Memory> memory;
@@ -25,7 +25,7 @@ void run_step(Step& step) {
     in_threads(step.chunks, step.threads, [&](int index) {
         Chunk& chunk = chunks[index];
         if (network.training()) {
-            chunk.memory = std::make_unique<Memory>(network.gradient_floats());
+            chunk.memory = std::make_unique<Memory>(Use::gradients, network.gradient_floats());
             chunk.gradients = network.zero_gradients(*chunk.memory);
         }
         for (int b = 0; b < step.batches; ++b) {
