@@ -45,6 +45,7 @@ every_engine = pytest.mark.parametrize("name", ENGINES)
 STEPS = 200
 SEEDS = [11, 12, 13]
 NUDGE = 1e-5
+#: The envelope is one draw of nudges, on three seeds: room for its luck.
 MULTIPLE = 4
 FLOOR = 4e-6
 
