@@ -162,6 +162,8 @@ seed_runs = Table(
     Column("finished_at", UtcTime),
     Column("code_version", Text, nullable=False),
     Column("host", Text),
+    Column("engine", Text),
+    Column("instruction_set", Text),
     UniqueConstraint("configuration_id", "seed"),
     _one_of("state", SeedState),
     CheckConstraint("seed >= 0", name="seed"),

@@ -147,6 +147,28 @@ def end_seed(
     return done.rowcount == 1
 
 
+def note_engine(
+    conn: Connection,
+    lease: Lease,
+    seeds: Sequence[int],
+    *,
+    engine: str,
+    instruction_set: str | None,
+) -> None:
+    """Note what computes some seeds from here on. Seeds that have ended keep what computed them.
+
+    Raises:
+        LeaseLost: The pack is another's; nothing was written.
+        ValueError: A seed is not of the pack.
+    """
+    renew(conn, lease.pack_id, lease.fence, lease.seconds)
+    conn.execute(
+        update(seed_runs)
+        .where(seed_runs.c.id.in_(_Seeds.of_pack(conn, lease.pack_id).still_open(seeds)))
+        .values(engine=engine, instruction_set=instruction_set)
+    )
+
+
 def rewind(conn: Connection, lease: Lease, seeds: Sequence[int], step: int) -> None:
     """Delete the rows of some seeds beyond a step, from which they are trained again.
 
@@ -157,8 +179,7 @@ def rewind(conn: Connection, lease: Lease, seeds: Sequence[int], step: int) -> N
         ValueError: A seed is not of the pack.
     """
     renew(conn, lease.pack_id, lease.fence, lease.seconds)
-    pack = _Seeds.of_pack(conn, lease.pack_id)
-    ids = [pack[seed] for seed in seeds if pack[seed] and seed in pack.open]
+    ids = _Seeds.of_pack(conn, lease.pack_id).still_open(seeds)
     delete_beyond(conn, ids, step)
     s = seed_runs.c
     conn.execute(update(seed_runs).where(s.id.in_(ids), s.steps > step).values(steps=step))
@@ -198,6 +219,10 @@ class _Seeds:
             known = ", ".join(map(str, sorted(self.ids)))
             raise ValueError(f"seed {seed} is not of pack {self.pack_id}, which has {known}")
         return self.ids[seed]
+
+    def still_open(self, seeds: Sequence[int]) -> list[int]:
+        """The ids of those that have not ended."""
+        return [self[seed] for seed in seeds if self[seed] and seed in self.open]
 
     def stored(self, rows: Sequence[Measured], fence: int) -> list[dict[str, Any]]:
         """The rows of open seeds as the tables hold them."""

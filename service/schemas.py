@@ -174,6 +174,8 @@ class SeedResult(Row):
     finished_at: datetime | None
     code_version: str
     host: str | None
+    engine: str | None = Field(description="What computed it; null before it started")
+    instruction_set: str | None = Field(description="Of the native engine")
 
 
 class SeedRun(SeedResult):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ngpu_core.checkpoint import CorruptCheckpoint, load_seed, save_seed
+from ngpu_core.engines.engine import Engine
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
 from ngpu_core.training import PackTrainer
 from sweeps.recorder import CheckpointRef, PackWork, Recorder
@@ -66,6 +67,12 @@ class Journal:
         except (CorruptCheckpoint, FileNotFoundError):
             self._recorder.forget_checkpoints()
             raise
+
+    def note_engine(self, engine: Engine, seeds: tuple[int, ...]) -> None:
+        """Tell the record what computes these seeds from here on."""
+        self._recorder.note_engine(
+            seeds, engine=engine.name, instruction_set=engine.instruction_set
+        )
 
     def take(self, event: Event, trainer: PackTrainer) -> bool:
         """Keep or write one event; whether something was written."""

@@ -64,6 +64,17 @@ class Recorder(Protocol):
         RecordUnreachable: The record is away for longer than the lease and its grace.
     """
 
+    def note_engine(
+        self, seeds: Sequence[int], *, engine: str, instruction_set: str | None
+    ) -> None:
+        """Note what computes some seeds from here on.
+
+        Args:
+            seeds: Seeds of the pack.
+            engine: Its name.
+            instruction_set: What its kernel was compiled for, if it has one of its own.
+        """
+
     def record(
         self, events: Sequence[Measurement], *, steps: Mapping[int, int], wall_seconds: float
     ) -> None:

@@ -212,6 +212,7 @@ class _Trial:
         # The first epoch's end leaves a checkpoint, so that a short sweep can resume too.
         due = time.monotonic() + (0 if alone else TURN_INTERVALS * self._checkpoint_seconds)
         trainer = self._trainer(part)
+        journal.note_engine(trainer.engine, part.seeds)
         for event in _guarded(trainer):
             self._lease.check()
             late = time.monotonic() >= due if until is None else event.step == until

@@ -15,6 +15,7 @@ class AutogradEngine:
 
     name = "autograd"
     releases_interpreter = False
+    instruction_set = None
 
     def __init__(self, network: Network, *, seeds_at_once: bool = False) -> None:
         self.network = network

@@ -39,6 +39,7 @@ class CudaEngine:
     name = "cuda"
     seeds_at_once = True
     releases_interpreter = False
+    instruction_set = None
 
     def __init__(
         self,

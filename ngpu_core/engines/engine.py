@@ -47,6 +47,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def instruction_set(self) -> str | None:
+        """What its own kernel was compiled for: `avx512`; None where libraries choose."""
+        ...
+
+    @property
     def seeds_at_once(self) -> bool:
         """Whether a call wants all seeds of one shape; otherwise it is given one seed at a time."""
         ...

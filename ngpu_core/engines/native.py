@@ -16,7 +16,7 @@ from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
 from ngpu_core.engine_memory import CHUNKS, LARGE, sequences_together
 from ngpu_core.engines.engine import Differentiated
-from ngpu_core.engines.native_build import load
+from ngpu_core.engines.native_build import load, usable
 from ngpu_core.models.network import Bin, Network, Parameters
 from ngpu_core.packing import Layout
 
@@ -99,6 +99,7 @@ class NativeEngine:
         self.network = network
         self.threads = threads
         self.segment = segment
+        self.instruction_set = target or usable()[0]
         self._library = library
 
     def differentiate(

@@ -58,16 +58,22 @@ def _processor_flags() -> set[str]:
 
 
 @cache
+def usable() -> tuple[str, ...]:
+    """The instruction sets that were built and that this processor has, best first."""
+    flags = _processor_flags()
+    return tuple(name for name in targets() if built(name) and flags >= _NEEDED[name])
+
+
+@cache
 def load(target: str | None = None) -> ctypes.CDLL | None:
     """The library for this processor (or one instruction set); None when there is none."""
-    flags = _processor_flags()
-    for name in [target] if target else targets():
-        path = built(name)
-        if path and flags >= _NEEDED[name]:
-            library = ctypes.CDLL(str(path))
-            for function in (library.ngpu_neural_gpu, library.ngpu_diagonal):
-                function.restype = ctypes.c_char_p
-                function.argtypes = [ctypes.c_void_p]
-            library.ngpu_layout.restype = ctypes.c_int64
-            return library
-    return None
+    name = next((name for name in usable() if target in (None, name)), None)
+    path = name and built(name)
+    if not path:
+        return None
+    library = ctypes.CDLL(str(path))
+    for function in (library.ngpu_neural_gpu, library.ngpu_diagonal):
+        function.restype = ctypes.c_char_p
+        function.argtypes = [ctypes.c_void_p]
+    library.ngpu_layout.restype = ctypes.c_int64
+    return library

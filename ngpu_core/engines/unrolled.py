@@ -161,6 +161,7 @@ class TorchEngine:
     name = "torch"
     seeds_at_once = False
     releases_interpreter = False
+    instruction_set = None
 
     def __init__(self, network: Network, *, segment: int | None = None) -> None:
         self.network = network

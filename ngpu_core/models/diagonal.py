@@ -151,7 +151,7 @@ class DiagonalNeuralGPU:
     ) -> Output:
         """All bins at once, side by side."""
         row = Row.of([batch.targets.shape[2] for batch in bins])
-        share = self._saturation_share(row, bins)
+        share = self._saturation_share(row, bins, parameters["input.weight"])
         mask = row.join([batch.mask.transpose(0, 1).to(share.dtype) for batch in bins])[:, :, None]
         saturation, state = self._embed(parameters, row, bins)
         keep = row_masks(dropout, row, bins, len(bins), 0, state)
@@ -186,18 +186,12 @@ class DiagonalNeuralGPU:
         """All positions: the reference's accuracy counts pads too."""
         return torch.ones_like(batch.targets, dtype=torch.bool)
 
-    def _saturation_share(self, row: Row, bins: Sequence[Bin]) -> Tensor:
+    def _saturation_share(self, row: Row, bins: Sequence[Bin], like: Tensor) -> Tensor:
         """Each column's weight in the saturation cost: 1 / (L²·B) of its bin, (columns,)."""
-        first = bins[0].targets
+        sequences = bins[0].targets.shape[1]
+        lengths = [batch.targets.shape[2] for batch in bins]
         return row.join(
-            [
-                torch.full(
-                    (batch.targets.shape[2],),
-                    1 / (batch.targets.shape[2] ** 2 * first.shape[1]),
-                    device=first.device,
-                )
-                for batch in bins
-            ]
+            [like.new_full((length,), 1 / (length**2 * sequences)) for length in lengths]
         )
 
     def _embed(

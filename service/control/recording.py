@@ -54,6 +54,16 @@ class SqlRecorder:
         self._engine = engine
         self._lease = recording.Lease(pack_id=pack_id, fence=fence, seconds=LEASE_SECONDS)
 
+    def note_engine(
+        self, seeds: Sequence[int], *, engine: str, instruction_set: str | None
+    ) -> None:
+        """Note what computes some seeds from here on."""
+        self._write(
+            lambda conn: recording.note_engine(
+                conn, self._lease, seeds, engine=engine, instruction_set=instruction_set
+            )
+        )
+
     def record(
         self, events: Sequence[Measurement], *, steps: Mapping[int, int], wall_seconds: float
     ) -> None:

@@ -94,6 +94,8 @@ def _provenance(seed: Row) -> list[tuple[str, Any]]:
     return [
         ("code version", seed["code_version"]),
         ("host", seed["host"]),
+        ("engine", seed["engine"]),
+        ("instruction set", seed["instruction_set"]),
         ("attempts", seed["attempts"]),
         ("started", seed["started_at"]),
         ("ended", seed["finished_at"]),

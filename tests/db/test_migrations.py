@@ -84,6 +84,18 @@ def test_upgrade_is_repeatable_and_knows_when_it_is_current(empty_database: str)
     engine.dispose()
 
 
+def test_the_last_migration_can_be_taken_back_and_made_again(engine: Engine) -> None:
+    config = alembic_config()
+    with engine.connect() as conn:
+        made = _objects(conn)
+    for move, revision in ((command.downgrade, "-1"), (command.upgrade, "head")):
+        with writing(engine) as conn:
+            config.attributes["connection"] = conn
+            move(config, revision)
+    with engine.connect() as conn:
+        assert _objects(conn) == made
+
+
 def test_downgrade_leaves_nothing_behind(engine: Engine) -> None:
     config = alembic_config()
     with writing(engine) as conn:

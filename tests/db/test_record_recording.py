@@ -21,7 +21,15 @@ from sqlalchemy.exc import IntegrityError
 from db import queries
 from db.engine import reading, writing
 from db.models import metadata
-from db.recording import Ended, Rows, end_seed, move_checkpoint, rewind, write_rows
+from db.recording import (
+    Ended,
+    Rows,
+    end_seed,
+    move_checkpoint,
+    note_engine,
+    rewind,
+    write_rows,
+)
 from db.submission import retry, submit
 from db.transitions import fail_sweep
 
@@ -115,6 +123,22 @@ def test_seeds_that_go_back_lose_their_later_rows_and_the_others_keep_theirs(
         assert kept == {(0, 100), (1, 100), (1, 200), (2, 100), (2, 200)}
     assert {seeds[row["seed_run_id"]] for row in found["carry_results"]} == {1, 2}
     assert {row["seed"]: row["steps"] for row in found["seed_runs"]} == {0: 100, 1: 200, 2: 200}
+
+
+def test_a_seed_keeps_the_engine_that_computed_its_end(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=3, together=2)
+    pack = claimed(engine, sweep_id)
+    with writing(engine) as conn:
+        note_engine(conn, lease_of(pack), (0, 1), engine="native", instruction_set="avx512")
+    end(engine, pack, 0, step=100)
+    with writing(engine) as conn:
+        note_engine(conn, lease_of(pack), (0, 1), engine="torch", instruction_set=None)
+
+    computed = {
+        row["seed"]: (row["engine"], row["instruction_set"])
+        for row in ask(engine, queries.seeds, sweep_id).items
+    }
+    assert computed == {0: ("native", "avx512"), 1: ("torch", None), 2: (None, None)}
 
 
 def test_the_later_attempt_wins_over_rows_of_the_earlier(engine: Engine) -> None:

@@ -73,15 +73,6 @@ def diagonals() -> st.SearchStrategy[Case]:
     )
 
 
-@pytest.fixture
-def in_double():
-    """New tensors are float64, those the definition makes on its way too."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.usefixtures("in_double")
 @pytest.mark.parametrize("name", ANY_PRECISION)
 @settings(max_examples=40, deadline=None)
 @given(case=neural_gpus() | diagonals(), segment=st.sampled_from([None, 1, 3]))

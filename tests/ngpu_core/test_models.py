@@ -180,8 +180,7 @@ def test_diagonal_neural_gpu_is_what_the_paper_writes_for_several_bins_at_once()
                 )
                 np.testing.assert_allclose(logits[seed, sequence].numpy(), expected, atol=1e-9)
                 cost += saturation / (length**2 * 3) / len(bins)
-        # atol: the column weights are float32
-        np.testing.assert_allclose(output.saturation[seed].item(), cost, rtol=1e-6)
+        np.testing.assert_allclose(output.saturation[seed].item(), cost, rtol=1e-12)
 
 
 def test_parameter_counts_are_those_of_the_papers():

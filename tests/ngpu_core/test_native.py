@@ -12,7 +12,7 @@ from ngpu_core.engines import choice, native
 from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.native import NativeEngine
-from ngpu_core.engines.native_build import load, targets
+from ngpu_core.engines.native_build import load, targets, usable
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
 from ngpu_core.packing import SeedPack
@@ -57,6 +57,15 @@ def test_every_instruction_set_gives_the_definitions_gradients(target, family, f
     for name, value in exact.gradients.items():
         error = (ours.gradients[name].double() - value).norm() / value.norm().clamp(min=1e-9)
         assert error < 1e-5, name
+
+
+@needs_library
+def test_the_engine_says_which_instruction_set_it_took():
+    net = network(run_config("neural_gpu").model)
+    assert NativeEngine(net).instruction_set == usable()[0]
+    assert [NativeEngine(net, target=one).instruction_set for one in usable()] == list(usable())
+    with pytest.raises(RuntimeError, match="no library for mmx"):
+        NativeEngine(net, target="mmx")
 
 
 @needs_library

@@ -16,6 +16,8 @@ from db import models
 from db.console import read_only, run_query
 from db.engine import reading, writing
 from db.views import metadata as views
+from ngpu_core.config import RunConfig
+from ngpu_core.engines.choice import choose
 from service import schemas
 from service.control.recording import SqlQueue, connect_recorder
 from service.settings import Settings
@@ -305,6 +307,8 @@ def test_a_trained_seed_shows_its_provenance(web: TestClient, trained: str) -> N
     assert seed["run"]["model"]["filters"] == 4
     assert seed["host"]
     assert seed["code_version"]
+    engine = choose(RunConfig.from_mapping(seed["run"]))
+    assert (seed["engine"], seed["instruction_set"]) == (engine.name, engine.instruction_set)
     assert [(each["length"], each["step"]) for each in evaluations] == [(7, 20), (15, 20)]
     assert {point["kind"] for point in curves} == {"training", "test"}
     assert [seed["succeeded"] for seed in items] != [None, None]

@@ -12,7 +12,7 @@ from db.engine import reading, writing
 from db.giving_back import fail_pack
 from db.leasing import claim_pack
 from db.queries import success
-from db.recording import Ended, Lease, Rows, end_seed
+from db.recording import Ended, Lease, Rows, end_seed, note_engine
 from db.transitions import start_sweep
 
 HTML = {"Accept": "text/html"}
@@ -96,6 +96,7 @@ def end_next(engine: Engine, sweep_id: str, state: str, *, wrong: int) -> None:
         rows = Rows(evaluations=[evaluation(seed, wrong)])
         ended = Ended(seed=seed, state=state, step=20, reason=f"because {HOSTILE}")
         lease = Lease(pack_id=pack.pack_id, fence=pack.fence, seconds=60)
+        note_engine(conn, lease, [seed], engine="native", instruction_set="avx2")
         end_seed(conn, lease, rows, ended, wall_seconds=131.0)
 
 
@@ -203,6 +204,7 @@ def test_seed_pages_say_what_became_of_the_seed_and_what_differs(
     assert "excluded from the fraction" in failed
     assert "training.max_steps 20 20000" in right
     assert "2 m 11 s" in right
+    assert "engine native instruction set avx2" in right
 
 
 def test_a_seed_is_drawn_in_the_error_its_success_rule_reads(

@@ -67,6 +67,7 @@ def test_every_method_of_a_recorder_refuses_a_fence_of_the_past(tmp_path: Path) 
     assert queue_of(url, engine, sweep).claim() is not None
     late = SqlRecorder(engine, work.pack_id, work.fence)
     for act in (
+        lambda: late.note_engine([0], engine="native", instruction_set=None),
         lambda: late.record([EPOCH], steps={0: 4}, wall_seconds=1.0),
         lambda: late.checkpoint([EPOCH], [], steps={0: 4}, wall_seconds=1.0),
         late.complete,
