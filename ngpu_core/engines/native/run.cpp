@@ -4,6 +4,7 @@
 
 #include "diagonal.h"
 #include "neural_gpu.h"
+#include "optimizer.h"
 
 namespace {
 
@@ -76,8 +77,13 @@ extern "C" {
 const char* ngpu_neural_gpu(Step* step) { return run_lanes<NeuralGpu>(step); }
 const char* ngpu_diagonal(Step* step) { return run_lanes<Diagonal>(step); }
 
+// What follows the gradient: 1 if it is finite.
+int32_t ngpu_adam(const Descent* descent) { return descend(*descent, adam); }
+int32_t ngpu_adamax(const Descent* descent) { return descend(*descent, adamax); }
+
 // Sizes of the structures, so that a library built from other sources is not mistaken for this one.
 int64_t ngpu_layout() { return int64_t(sizeof(Batch)) << 32 | sizeof(Step); }
+int64_t ngpu_descent_layout() { return sizeof(Descent); }
 
 // Give working memory back to the system.
 void ngpu_release() { Memory::release(); }
