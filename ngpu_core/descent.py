@@ -104,12 +104,13 @@ class NativeDescent:
     def __init__(
         self, library: ctypes.CDLL, network: Network, optimizer: PackOptimizer, pack: SeedPack
     ) -> None:
-        relaxed = copies_in_row(network, pack.layout)
+        relaxed = [_Copies(*one) for one in copies_in_row(network, pack.layout)]
         self.optimizer = optimizer
         self._relaxed = (_Copies * len(relaxed))(*relaxed)
-        adam = isinstance(optimizer, Adam)
-        self._clip_norm = optimizer.clip_norm if isinstance(optimizer, Adam) else 0.0
-        self._descend = library.ngpu_adam if adam else library.ngpu_adamax
+        if isinstance(optimizer, Adam):
+            self._descend, self._clip_norm = library.ngpu_adam, optimizer.clip_norm
+        else:
+            self._descend, self._clip_norm = library.ngpu_adamax, 0.0
 
     def update(
         self,

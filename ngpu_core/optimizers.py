@@ -141,8 +141,9 @@ def add_gradient_noise(
         deviations: Standard deviation for each seed; 0 adds nothing.
         step: The training step, which keys the noise.
     """
-    for row, seed, deviation in zip(gradients, seeds, deviations, strict=True):
+    for place, (seed, deviation) in enumerate(zip(seeds, deviations, strict=True)):
         if deviation > 0:
+            row = gradients[place]
             generator = torch.Generator(row.device).manual_seed(key(seed, "gradient_noise", step))
             noise = torch.empty_like(row)
             torch.nn.init.trunc_normal_(noise, 0, 1, -2, 2, generator=generator)
