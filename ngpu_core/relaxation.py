@@ -29,12 +29,11 @@ def add_pull(network: Network, pack: SeedPack, gradients: Tensor, pulls: Tensor)
 
 def copies_in_row(network: Network, layout: Layout) -> list[tuple[int, int, int]]:
     """Where copies lie in a seed's row: the first number, copies, numbers of each."""
-    found, start = [], 0
-    for name, shape in layout.shapes.items():
-        if name in network.relaxed and shape[0] > 1:
-            found.append((start, shape[0], prod(shape[1:])))
-        start += prod(shape)
-    return found
+    return [
+        (layout.starts[name], shape[0], prod(shape[1:]))
+        for name, shape in layout.shapes.items()
+        if name in network.relaxed and shape[0] > 1
+    ]
 
 
 @torch.no_grad()

@@ -112,6 +112,7 @@ class PackTrainer:
         update = optimizer(config.training)
         update.prepare(self.pack)
         self._descent = descent(self.engine.network, update, self.pack)
+        self._alone = {seed: self.pack.alone(seed) for seed in self.pack.seeds}
         self.step = 0
         self._progress = {
             seed: SeedProgress(curriculum=Curriculum.start(config)) for seed in self.pack.seeds
@@ -198,7 +199,7 @@ class PackTrainer:
     def _update(self, group: tuple[list[int], list[Bin]]) -> dict[int, str]:
         """One update of seeds that are computed at once; the reason for each that diverged."""
         seeds, bins = group
-        pack = self.pack.subset(seeds)
+        pack = self.pack.subset(seeds) if len(seeds) > 1 else self._alone[seeds[0]]
         curricula = [self._progress[seed].curriculum for seed in seeds]
         weights = torch.tensor([one.saturation_weight for one in curricula], device=self.device)
         found = self.engine.differentiate(pack.parameters, bins, self._dropout(seeds), weights)
