@@ -35,6 +35,13 @@ def draw_step(data: TrainingData, step: int, length: int) -> Drawn:
     return [(data.curriculum_batch(step, drawn), training.padded_length(drawn))]
 
 
+def draw_seeds(
+    data: Mapping[int, TrainingData], step: int, lengths: Mapping[int, int]
+) -> dict[int, Drawn]:
+    """The batches of one step of every seed in `lengths`, its curriculum's length there."""
+    return {seed: draw_step(data[seed], step, length) for seed, length in lengths.items()}
+
+
 class DataAhead:
     """The training data of some seeds, drawn in one thread.
 
@@ -53,8 +60,8 @@ class DataAhead:
         self._data = {seed: TrainingData(config=config, seed=seed) for seed in seeds}
         self._steps = steps
         self._thread: ThreadPoolExecutor | None = None
-        #: (seed, step, curriculum length) -> what is being drawn.
-        self._drawing: dict[tuple[int, int, int], Future[Drawn]] = {}
+        #: step -> the lengths it is drawn for, and what is being drawn.
+        self._drawing: dict[int, tuple[dict[int, int], Future[dict[int, Drawn]]]] = {}
 
     def take(self, step: int, lengths: Mapping[int, int]) -> dict[int, Drawn]:
         """The batches of one step, and a start on the steps after it.
@@ -69,17 +76,19 @@ class DataAhead:
         whole = self._training.steps_per_epoch
         epoch_end = min(-(-step // whole) * whole, self._training.max_steps)
         last = max(step, min(step + self._steps, epoch_end))
-        wanted = [
-            (seed, ahead, length)
-            for ahead in range(step, last + 1)
-            for seed, length in lengths.items()
-        ]
-        before = self._drawing
-        self._drawing = {key: before.get(key) or self._draw(*key) for key in wanted}
-        for key in before.keys() - self._drawing.keys():  # as of a seed that has diverged
-            before[key].cancel()
-        mine = {seed: self._drawing.pop((seed, step, lengths[seed])) for seed in lengths}
-        return {seed: future.result() for seed, future in mine.items()}
+        before, self._drawing = self._drawing, {}
+        for ahead, (drawn_for, future) in before.items():
+            if step <= ahead <= last and lengths.items() <= drawn_for.items():
+                self._drawing[ahead] = drawn_for, future
+            else:  # as after a step back
+                future.cancel()
+        # Several steps at a time: waking the thread takes as long as drawing for a seed or two.
+        wanted = [step] if any(ahead > step for ahead in self._drawing) else range(step, last + 1)
+        for ahead in wanted:
+            if ahead not in self._drawing:
+                self._drawing[ahead] = dict(lengths), self._draw(ahead, lengths)
+        drawn = self._drawing.pop(step)[1].result()
+        return {seed: drawn[seed] for seed in lengths}
 
     def close(self) -> None:
         """End the thread, leaving what it has not begun; a later `take` starts another."""
@@ -88,8 +97,8 @@ class DataAhead:
             thread.shutdown(cancel_futures=True)
         self._drawing = {}
 
-    def _draw(self, seed: int, step: int, length: int) -> Future[Drawn]:
+    def _draw(self, step: int, lengths: Mapping[int, int]) -> Future[dict[int, Drawn]]:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="training data")
         # Not a method of ours: the thread must not keep this object alive.
-        return self._thread.submit(draw_step, self._data[seed], step, length)
+        return self._thread.submit(draw_seeds, self._data, step, dict(lengths))

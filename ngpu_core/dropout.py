@@ -83,12 +83,13 @@ class HashedDropout:
         """The same as a share of 2^31; 0 drops nothing."""
         return round(self.drop(padded_length) * 2**31)
 
-    def rows(
-        self, bin_index: int, times: range, sequences: int, place: int | None = None
-    ) -> np.ndarray:
-        """Row hashes (S, times, B) uint32 of a bin; of the seed at one place only if asked."""
-        seeds = self.seeds if place is None else [self.seeds[place]]
-        keys = [key(seed, "dropout", self.step) for seed in seeds]
+    def key(self, place: int) -> int:
+        """The key of the row hashes of the seed at a place, 63 bits."""
+        return key(self.seeds[place], "dropout", self.step)
+
+    def rows(self, bin_index: int, times: range, sequences: int) -> np.ndarray:
+        """Row hashes (S, times, B) uint32 of a bin."""
+        keys = [self.key(place) for place in range(len(self.seeds))]
         return row_hash(keys, bin_index, times, sequences)
 
     def mask(

@@ -19,6 +19,7 @@ from ngpu_core.memory import STATE_BUDGET
 from ngpu_core.models.network import Bin, Parameters
 from ngpu_core.randomness import stream
 from ngpu_core.tasks.registry import Batch, task
+from ngpu_core.tasks.task import Symbols
 
 #: Sequences of each of the two kinds in one estimate of a carry error (SPECS B.6).
 CARRY_SAMPLES = 32
@@ -36,9 +37,16 @@ class Counts:
 
 def to_bin(batches: list[Batch], padded_length: int, device: str) -> Bin:
     """Batches of S seeds, all of one shape, as one (S, B, …) bin."""
-    inputs = torch.from_numpy(np.stack([batch.inputs for batch in batches]).astype(np.int64))
-    targets = torch.from_numpy(np.stack([batch.targets for batch in batches]).astype(np.int64))
-    return Bin(inputs=inputs.to(device), targets=targets.to(device), padded_length=padded_length)
+    return Bin(
+        inputs=_symbols([batch.inputs for batch in batches], device),
+        targets=_symbols([batch.targets for batch in batches], device),
+        padded_length=padded_length,
+    )
+
+
+def _symbols(arrays: list[Symbols], device: str) -> torch.Tensor:
+    symbols = torch.from_numpy(np.array(arrays, np.int64))
+    return symbols if device == "cpu" else symbols.to(device)
 
 
 @torch.no_grad()

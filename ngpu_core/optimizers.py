@@ -18,8 +18,21 @@ class PackOptimizer(Protocol):
     `gradients` are (P, N), `rates` and `active` (P,).
     """
 
+    @property
+    def epsilon(self) -> float:
+        """Of the denominator."""
+        ...
+
     def prepare(self, pack: SeedPack) -> None:
-        """Create this optimizer's slots in the pack."""
+        """Create this optimizer's two slots in the pack."""
+        ...
+
+    def decays(self, step: int) -> tuple[float, float]:
+        """What the slots keep of themselves."""
+        ...
+
+    def correction(self, step: int) -> float:
+        """Factor on the rates: the slots start from zero."""
         ...
 
     def update(
@@ -50,10 +63,18 @@ class Adam:
             "second_moment": torch.zeros_like(pack.rows),
         }
 
+    def decays(self, step: int) -> tuple[float, float]:
+        """β1, β2."""
+        return self.beta1, self.beta2
+
+    def correction(self, step: int) -> float:
+        """sqrt(1 - β2ᵗ) / (1 - β1ᵗ)."""
+        return float((1 - self.beta2**step) ** 0.5 / (1 - self.beta1**step))
+
     def update(
         self, pack: SeedPack, gradients: Tensor, rates: Tensor, active: Tensor, step: int
     ) -> None:
-        """m, v ← moments; θ ← θ - rate·sqrt(1 - β2ᵗ)/(1 - β1ᵗ)·m/(sqrt(v) + ε)."""
+        """m, v ← moments; θ ← θ - rate·correction·m/(sqrt(v) + ε)."""
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         scale = self.clip_norm / torch.clamp(norms, min=self.clip_norm)
         clipped = gradients.mul_(scale)
@@ -61,7 +82,7 @@ class Adam:
         first, second = pack.slots["first_moment"], pack.slots["second_moment"]
         first.lerp_(clipped, 1 - self.beta1)
         second.mul_(self.beta2).addcmul_(clipped, clipped, value=1 - self.beta2)
-        corrected = rates * active * (1 - self.beta2**step) ** 0.5 / (1 - self.beta1**step)
+        corrected = rates * active * self.correction(step)
         pack.rows.sub_((first * corrected[:, None]).div_(second.sqrt().add_(self.epsilon)))
 
 
@@ -79,11 +100,19 @@ class AdaMax:
             "maximum": torch.zeros_like(pack.rows),
         }
 
+    def decays(self, step: int) -> tuple[float, float]:
+        """β1, and β2 that warms from 0.99 to 0.9995."""
+        return self.beta1, 1 - max(0.0005, 0.01 * 0.5 ** (step / 2000))
+
+    def correction(self, step: int) -> float:
+        """None."""
+        return 1.0
+
     def update(
         self, pack: SeedPack, gradients: Tensor, rates: Tensor, active: Tensor, step: int
     ) -> None:
         """g clipped to ±(1.2·v + 1e-4); v ← max(β2·v, |g|); θ ← θ - rate·m/(v + ε)."""
-        beta2 = 1 - max(0.0005, 0.01 * 0.5 ** (step / 2000))
+        _, beta2 = self.decays(step)
         first, maximum = pack.slots["first_moment"], pack.slots["maximum"]
         bound = maximum * 1.2 + 1e-4
         _clear_inactive(gradients, active)
@@ -112,8 +141,9 @@ def add_gradient_noise(
         deviations: Standard deviation for each seed; 0 adds nothing.
         step: The training step, which keys the noise.
     """
-    for row, seed, deviation in zip(gradients, seeds, deviations, strict=True):
+    for place, (seed, deviation) in enumerate(zip(seeds, deviations, strict=True)):
         if deviation > 0:
+            row = gradients[place]
             generator = torch.Generator(row.device).manual_seed(key(seed, "gradient_noise", step))
             noise = torch.empty_like(row)
             torch.nn.init.trunc_normal_(noise, 0, 1, -2, 2, generator=generator)

@@ -1,8 +1,9 @@
 """A pack: several seeds of one configuration as stacked parameters. One seed is a pack of one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, chain
 from math import prod
 
 import numpy as np
@@ -20,27 +21,56 @@ class Layout:
     #: Name → shape, without the seed axis, in the order of the row.
     shapes: Mapping[str, tuple[int, ...]]
 
-    @property
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """Name → its first number in the row."""
+        ends = accumulate(prod(shape) for shape in self.shapes.values())
+        return dict(zip(self.shapes, chain([0], ends), strict=False))
+
+    @cached_property
     def size(self) -> int:
         """N."""
         return sum(prod(shape) for shape in self.shapes.values())
 
-    def views(self, rows: Tensor) -> dict[str, Tensor]:
+    def views(self, rows: Tensor) -> "Views":
         """Name → (P, …), sharing the memory of rows (P, N)."""
-        sizes = [prod(shape) for shape in self.shapes.values()]
-        parts = rows.split(sizes, dim=1)
-        return {
-            name: part.view(len(rows), *shape)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        return Views(self, rows)
 
     def rows(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Name → (P, …) as rows (P, N); not copied where they are views of such rows."""
-        first = tensors[next(iter(self.shapes))]
-        whole = first._base
-        if whole is not None and whole.shape == (len(first), self.size):
-            return whole
+        if isinstance(tensors, Views):
+            return tensors.rows
         return torch.cat([tensors[name].flatten(1) for name in self.shapes], dim=1)
+
+
+class Views(Mapping[str, Tensor]):
+    """Name → (P, …) in the memory of rows (P, N); each is made when it is first asked for."""
+
+    def __init__(self, layout: Layout, rows: Tensor) -> None:
+        self.layout = layout
+        self.rows = rows
+        self._made: dict[str, Tensor] = {}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Views":
+        """Tensors (P, …) as views of rows: themselves if that is what they are, else a copy."""
+        if isinstance(tensors, Views):
+            return tensors
+        layout = Layout({name: value.shape[1:] for name, value in tensors.items()})
+        return cls(layout, layout.rows(tensors))
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._made:
+            start, shape = self.layout.starts[name], self.layout.shapes[name]
+            part = self.rows[:, start : start + prod(shape)]
+            self._made[name] = part.view(len(self.rows), *shape)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layout.shapes)
+
+    def __len__(self) -> int:
+        return len(self.layout.shapes)
 
 
 @dataclass(kw_only=True)
@@ -75,7 +105,7 @@ class SeedPack:
         return cls(seeds=tuple(seeds), layout=layout, rows=torch.from_numpy(rows).to(device))
 
     @cached_property
-    def parameters(self) -> dict[str, Tensor]:
+    def parameters(self) -> Views:
         """Name → (P, …), sharing memory with `rows`."""
         return self.layout.views(self.rows)
 

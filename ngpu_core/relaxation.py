@@ -1,10 +1,12 @@
 """Relaxation: copies of the recurrent weights, pulled towards their mean (SPECS B.2)."""
 
+from math import prod
+
 import torch
 from torch import Tensor
 
 from ngpu_core.models.network import Network
-from ngpu_core.packing import SeedPack
+from ngpu_core.packing import Layout, SeedPack
 
 
 def add_pull(network: Network, pack: SeedPack, gradients: Tensor, pulls: Tensor) -> None:
@@ -23,6 +25,15 @@ def add_pull(network: Network, pack: SeedPack, gradients: Tensor, pulls: Tensor)
             spread = copies - copies.mean(dim=1, keepdim=True)
             weights = 2 * pulls.view(-1, *[1] * (spread.dim() - 1))
             views[name].addcmul_(spread, weights)
+
+
+def copies_in_row(network: Network, layout: Layout) -> list[tuple[int, int, int]]:
+    """Where copies lie in a seed's row: the first number, copies, numbers of each."""
+    return [
+        (layout.starts[name], shape[0], prod(shape[1:]))
+        for name, shape in layout.shapes.items()
+        if name in network.relaxed and shape[0] > 1
+    ]
 
 
 @torch.no_grad()

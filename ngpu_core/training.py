@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import torch
 from ngpu_core.ahead import DataAhead
 from ngpu_core.config import RunConfig
 from ngpu_core.curriculum import Curriculum, EpochStatistics
+from ngpu_core.descent import descent
 from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.choice import choose
 from ngpu_core.engines.engine import Differentiated, Engine
@@ -24,10 +26,11 @@ from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded, Trai
 from ngpu_core.models.network import Bin
 from ngpu_core.optimizers import add_gradient_noise, optimizer
 from ngpu_core.packing import SeedPack
-from ngpu_core.relaxation import add_pull, average_copies
+from ngpu_core.relaxation import average_copies
 
 #: Seconds between two `Progress` events.
 PROGRESS_SECONDS = 1.0
+NOT_FINITE = "the loss or its gradient is not a finite number"
 
 
 @dataclass(kw_only=True)
@@ -106,8 +109,10 @@ class PackTrainer:
         self.pack = SeedPack.initialize(self.engine.network, seeds, device)
         side_by_side = min(threads, len(seeds)) if self.engine.releases_interpreter else 1
         self._threads = ThreadPoolExecutor(side_by_side) if side_by_side > 1 else None
-        self.optimizer = optimizer(config.training)
-        self.optimizer.prepare(self.pack)
+        update = optimizer(config.training)
+        update.prepare(self.pack)
+        self._descent = descent(self.engine.network, update, self.pack)
+        self._alone = {seed: self.pack.alone(seed) for seed in self.pack.seeds}
         self.step = 0
         self._progress = {
             seed: SeedProgress(curriculum=Curriculum.start(config)) for seed in self.pack.seeds
@@ -194,28 +199,28 @@ class PackTrainer:
     def _update(self, group: tuple[list[int], list[Bin]]) -> dict[int, str]:
         """One update of seeds that are computed at once; the reason for each that diverged."""
         seeds, bins = group
-        pack = self.pack.subset(seeds)
+        pack = self.pack.subset(seeds) if len(seeds) > 1 else self._alone[seeds[0]]
         curricula = [self._progress[seed].curriculum for seed in seeds]
         weights = torch.tensor([one.saturation_weight for one in curricula], device=self.device)
         found = self.engine.differentiate(pack.parameters, bins, self._dropout(seeds), weights)
         gradients = pack.layout.rows(found.gradients)
-        pulls = torch.tensor([one.pull for one in curricula], device=self.device)
-        add_pull(self.engine.network, pack, gradients, pulls)
         rates = [one.learning_rate for one in curricula]
         noise = self.config.training.gradient_noise
         add_gradient_noise(gradients, seeds, [noise * rate for rate in rates], self.step)
-        self._count(seeds, bins, found, weights.tolist())
-        finite = torch.linalg.vector_norm(gradients, dim=1).isfinite()
-        diverging = self._diverging(seeds, found.losses.tolist(), finite.tolist())
-        self.optimizer.update(
+        losses = found.losses.tolist()
+        self._count(seeds, bins, found, losses)
+        diverging = self._diverging(seeds, losses)
+        finite = self._descent.update(
             pack,
             gradients,
-            torch.tensor(rates, device=self.device),
-            torch.tensor([seed not in diverging for seed in seeds], device=self.device),
-            self.step,
+            pulls=[one.pull for one in curricula],
+            rates=rates,
+            active=[seed not in diverging for seed in seeds],
+            step=self.step,
         )
         self.pack.store(pack)
-        return diverging
+        not_finite = [seed for seed, is_finite in zip(seeds, finite, strict=True) if not is_finite]
+        return diverging | dict.fromkeys(not_finite, NOT_FINITE)
 
     def _groups(self) -> list[tuple[list[int], list[Bin]]]:
         """This step's batches: seeds that are computed at once, and their bins."""
@@ -245,30 +250,28 @@ class PackTrainer:
         )
 
     def _count(
-        self, seeds: Sequence[int], bins: list[Bin], found: Differentiated, weights: list[float]
+        self, seeds: Sequence[int], bins: list[Bin], found: Differentiated, losses: list[float]
     ) -> None:
         """Add in-curriculum batches to each seed's epoch."""
         length = max(batch.targets.shape[2] for batch in bins)
         padded = max(batch.padded_length for batch in bins)
-        losses, saturation = found.losses.tolist(), found.saturation.tolist()
-        rows = zip(seeds, losses, saturation, weights, found.counts.tolist(), strict=True)
-        for seed, loss, cost, weight, row in rows:
+        rows = zip(seeds, losses, found.saturation.tolist(), found.counts.tolist(), strict=True)
+        for seed, loss, cost, row in rows:
             progress = self._progress[seed]
             if length <= progress.curriculum.length:
-                progress.epoch.add(loss, weight * cost, row, padded)
+                weighted = progress.curriculum.saturation_weight * cost
+                progress.epoch.add(loss, weighted, row, padded)
 
-    def _diverging(
-        self, seeds: Sequence[int], losses: list[float], finite: list[bool]
-    ) -> dict[int, str]:
-        """Why each seed that diverges in this step does."""
+    def _diverging(self, seeds: Sequence[int], losses: list[float]) -> dict[int, str]:
+        """Why each seed diverges whose loss says so."""
         reasons = {}
         factor = self.config.training.divergence_factor
-        for seed, loss, is_finite in zip(seeds, losses, finite, strict=True):
+        for seed, loss in zip(seeds, losses, strict=True):
             progress = self._progress[seed]
             if progress.first_loss is None:
                 progress.first_loss = loss
-            if not is_finite or loss != loss or loss == float("inf"):
-                reasons[seed] = "the loss or its gradient is not a finite number"
+            if not isfinite(loss):
+                reasons[seed] = NOT_FINITE
             elif loss > factor * progress.first_loss:
                 first = f"{progress.first_loss:.3g}"
                 reasons[seed] = f"loss {loss:.3g} is above {factor:g} times the first, {first}"

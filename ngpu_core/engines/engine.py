@@ -29,7 +29,7 @@ class Differentiated:
     losses: Tensor
     saturation: Tensor
     counts: Tensor
-    gradients: dict[str, Tensor]
+    gradients: Parameters
 
 
 class Engine(Protocol):

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
-from ngpu_core.engine_memory import CHUNKS, LARGE, sequences_together
+from ngpu_core.engine_memory import CHUNKS, FLOAT, LARGE, sequences_together
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.native_build import load, usable
 from ngpu_core.models.network import Bin, Network, Parameters
-from ngpu_core.packing import Layout
+from ngpu_core.packing import Views
 
 
 class _Costs(ctypes.Structure):
@@ -62,7 +62,8 @@ def unsupported(config: ModelConfig) -> str | None:
     library = load()
     if library is None:
         return "its library was not built (run `make setup` with a C++ compiler)"
-    if library.ngpu_layout() != ctypes.sizeof(_Batch) << 32 | ctypes.sizeof(_Step):
+    sizes = ctypes.sizeof(_Batch) << 32 | ctypes.sizeof(_Step)
+    if library.ngpu_layout() != sizes or not hasattr(library, "ngpu_row_hashes"):
         return "its library was built from other sources (run `make setup`)"
     return None
 
@@ -110,46 +111,38 @@ class NativeEngine:
         saturation_weights: Tensor,
     ) -> Differentiated:
         """Every seed in turn; to the last bit the same whatever the number of threads."""
-        layout = Layout({name: value.shape[1:] for name, value in parameters.items()})
-        gradients = layout.views(torch.empty(len(saturation_weights), layout.size))
-        totals = []
+        held = Views.of(parameters)
+        gradients = held.layout.views(torch.empty_like(held.rows))
+        seeds = len(saturation_weights)
+        losses, saturation = np.empty(seeds, np.float32), np.empty(seeds, np.float32)
+        counts = np.empty((seeds, 4), np.int64)
         for seed, weight in enumerate(saturation_weights.tolist()):
             call = _Call(self.network.config, bins, seed)
-            call.learn(bins, seed, dropout, weight)
+            call.learn(self._library, bins, seed, dropout, weight)
             call.run(
-                self._library,
-                {name: value[seed] for name, value in parameters.items()},
-                {name: value[seed] for name, value in gradients.items()},
-                threads=self.threads,
-                segment=self.segment,
+                self._library, held, gradients, seed, threads=self.threads, segment=self.segment
             )
-            totals.append(call.totals())
-        self._give_back(parameters)
-        losses, saturation, counts = zip(*totals, strict=True)
+            losses[seed], saturation[seed], counts[seed] = call.totals()
+        self._give_back(held)
         return Differentiated(
-            losses=torch.tensor(losses),
-            saturation=torch.tensor(saturation),
-            counts=torch.tensor(counts),
+            losses=torch.from_numpy(losses),
+            saturation=torch.from_numpy(saturation),
+            counts=torch.from_numpy(counts),
             gradients=gradients,
         )
 
-    def _give_back(self, parameters: Parameters) -> None:
+    def _give_back(self, parameters: Views) -> None:
         """Free working memory that is large; small is kept, which saves faulting it in again."""
-        if sum(value[0].nbytes for value in parameters.values()) > LARGE:
+        if FLOAT * parameters.layout.size > LARGE:
             self._library.ngpu_release()
 
     def logits(self, parameters: Parameters, batch: Bin) -> Tensor:
         """A forward pass that holds the states of a few sequences only."""
+        held = Views.of(parameters)
         seeds = []
         for seed in range(len(batch.targets)):
             call = _Call(self.network.config, [batch], seed)
-            call.run(
-                self._library,
-                {name: value[seed] for name, value in parameters.items()},
-                None,
-                threads=self.threads,
-                segment=1,
-            )
+            call.run(self._library, held, None, seed, threads=self.threads, segment=1)
             seeds.append(torch.from_numpy(call.logits[0]))
         return torch.stack(seeds)
 
@@ -161,18 +154,19 @@ class _Call:
         self.model = model
         self.batches = (_Batch * len(bins))()
         self.logits: list[np.ndarray] = []
-        self._held: list[np.ndarray] = []
+        self._held: list[Tensor | np.ndarray] = []
         for one, batch in zip(self.batches, bins, strict=True):
-            inputs, targets = batch.inputs[seed].numpy(), batch.targets[seed].numpy()
-            one.sequences, one.rows, one.columns = inputs.shape
+            _, one.sequences, one.rows, one.columns = batch.inputs.shape
             one.group = sequences_together(model, one.sequences, one.columns)
-            one.inputs = self._address(inputs)
-            one.targets = self._address(targets)
-            self.logits.append(np.empty((*targets.shape, model.output_symbols), np.float32))
-            one.logits = self._address(self.logits[-1])
+            one.inputs = self._row(batch.inputs, seed)
+            one.targets = self._row(batch.targets, seed)
+            shape = one.sequences, one.columns, model.output_symbols
+            self.logits.append(np.empty(shape, np.float32))
+            one.logits = self.logits[-1].ctypes.data
 
     def learn(
         self,
+        library: ctypes.CDLL,
         bins: Sequence[Bin],
         seed: int,
         dropout: HashedDropout | None,
@@ -187,37 +181,42 @@ class _Call:
             threshold = dropout.threshold(batch.padded_length) if dropout else 0
             if dropout and threshold:
                 times = one.columns + (1 if diagonal else self.model.extra_steps)
-                hashes = dropout.rows(index, range(times), one.sequences, place=seed)
-                one.rows_hashed = self._address(hashes)
+                key = dropout.key(seed)
+                hashes = row_hashes(library, key, index, times, one.sequences)
+                self._held.append(hashes)
+                one.rows_hashed = hashes.ctypes.data
                 one.threshold = threshold
                 one.scale = 1 / (1 - dropout.drop(batch.padded_length))
 
     def totals(self) -> tuple[float, float, list[int]]:
         """The loss, the saturation cost, and what `wrong_counts` counts."""
-        costs = [one.costs for one in self.batches]
-        counts = [
-            sum(one.sequences for one in self.batches),
-            sum(one.wrong_sequences for one in costs),
-            sum(one.symbols for one in costs),
-            sum(one.wrong_symbols for one in costs),
-        ]
-        excess = sum(one.costs.excess * self._share(one) for one in self.batches)
-        return sum(one.loss for one in costs), excess, counts
+        loss, excess, counts = 0.0, 0.0, [0, 0, 0, 0]
+        for one in self.batches:
+            costs = one.costs
+            loss += costs.loss
+            excess += costs.excess * self._share(one)
+            counts[0] += one.sequences
+            counts[1] += costs.wrong_sequences
+            counts[2] += costs.symbols
+            counts[3] += costs.wrong_symbols
+        return loss, excess, counts
 
     def _share(self, one: _Batch) -> float:
         """A bin's weight in the saturation cost: its mean over cells, times and bins."""
         return 1 / (one.columns**2 * one.sequences * len(self.batches))
 
-    def _address(self, array: np.ndarray) -> int:
-        array = np.ascontiguousarray(array)
-        self._held.append(array)
-        return array.ctypes.data
+    def _row(self, tensor: Tensor, seed: int) -> int:
+        """Where a seed's part begins of a tensor (S, …) that is held as long as this call."""
+        tensor = tensor.contiguous()
+        self._held.append(tensor)
+        return _row_address(tensor, seed)
 
     def run(
         self,
         library: ctypes.CDLL,
-        parameters: dict[str, Tensor],
-        gradients: dict[str, Tensor] | None,
+        parameters: Views,
+        gradients: Views | None,
+        seed: int,
         *,
         threads: int,
         segment: int | None,
@@ -227,7 +226,6 @@ class _Call:
         Raises:
             MemoryError: Working memory could not be had.
         """
-        contiguous = {name: value.contiguous() for name, value in parameters.items()}
         longest = max(one.columns for one in self.batches) + self.model.extra_steps
         step = _Step(
             maps=self.model.filters,
@@ -244,8 +242,8 @@ class _Call:
             batches=len(self.batches),
             parameters=len(parameters),
             batch=self.batches,
-            parameter=_pointers(contiguous),
-            gradient=_pointers(gradients) if gradients else None,
+            parameter=_pointers(parameters, seed),
+            gradient=_pointers(gradients, seed) if gradients else None,
         )
         diagonal = self.model.family == "diagonal_neural_gpu"
         act = library.ngpu_diagonal if diagonal else library.ngpu_neural_gpu
@@ -254,6 +252,22 @@ class _Call:
             raise MemoryError(message.decode()) if b"memory" in message else RuntimeError(message)
 
 
-def _pointers(tensors: dict[str, Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
-    addresses = [value.data_ptr() for value in tensors.values()]
-    return (ctypes.c_void_p * len(addresses))(*addresses)
+def row_hashes(
+    library: ctypes.CDLL, key: int, bin_index: int, times: int, sequences: int
+) -> np.ndarray:
+    """The row hashes of a bin's masks (`dropout.row_hash`) from times 0 on: (times, B) uint32."""
+    hashes = np.empty((times, sequences), np.uint32)
+    place = ctypes.c_void_p(hashes.ctypes.data)
+    words = ctypes.c_uint64(key), ctypes.c_uint64(bin_index)
+    library.ngpu_row_hashes(*words, times, sequences, place)
+    return hashes
+
+
+def _row_address(tensor: Tensor, place: int) -> int:
+    return tensor.data_ptr() + place * tensor.stride(0) * tensor.itemsize
+
+
+def _pointers(tensors: Views, seed: int) -> "ctypes.Array[ctypes.c_void_p]":
+    """Where each of a seed's tensors begins."""
+    row, starts = _row_address(tensors.rows, seed), tensors.layout.starts.values()
+    return (ctypes.c_void_p * len(starts))(*(row + FLOAT * start for start in starts))

@@ -4,10 +4,13 @@ import logging
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ngpu_core.dropout import HashedDropout
+from ngpu_core.dropout import HashedDropout, row_hash
 from ngpu_core.engines import choice, native
 from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.engines.engine import Differentiated
@@ -94,6 +97,22 @@ def test_seeds_trained_in_threads_side_by_side_end_where_they_do_in_turn():
     for trainer in (in_turn, side_by_side):
         list(trainer.events())
     assert torch.equal(in_turn.pack.rows, side_by_side.pack.rows)
+
+
+@needs_library
+@pytest.mark.parametrize("target", list(targets()))
+@given(
+    key=st.integers(0, 2**63 - 1), index=st.integers(0, 40),
+    times=st.integers(0, 9), sequences=st.integers(0, 33),
+)  # fmt: skip
+def test_rows_of_masks_are_hashed_as_the_definition_hashes_them(
+    target, key, index, times, sequences
+):
+    library = load(target)
+    if library is None:
+        pytest.skip(f"this processor has no {target}")
+    hashes = native.row_hashes(library, key, index, times, sequences)
+    assert np.array_equal(hashes, row_hash([key], index, range(times), sequences)[0])
 
 
 def test_without_the_library_training_goes_on_and_the_log_says_once_what_is_lost(

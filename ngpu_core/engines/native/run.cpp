@@ -4,6 +4,7 @@
 
 #include "diagonal.h"
 #include "neural_gpu.h"
+#include "optimizer.h"
 
 namespace {
 
@@ -76,8 +77,25 @@ extern "C" {
 const char* ngpu_neural_gpu(Step* step) { return run_lanes<NeuralGpu>(step); }
 const char* ngpu_diagonal(Step* step) { return run_lanes<Diagonal>(step); }
 
+// The row hashes of the dropout masks, (times, sequences), as in ngpu_core/dropout.py.
+void ngpu_row_hashes(uint64_t key, uint64_t bin, int32_t times, int32_t sequences, uint32_t* out) {
+    for (uint64_t time = 0; time < uint64_t(times); ++time)
+        for (uint64_t sequence = 0; sequence < uint64_t(sequences); ++sequence) {
+            const uint64_t place = (bin << 48) + (time << 24) + sequence;
+            uint64_t x = key + place * 0x9E3779B97F4A7C15u;
+            x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+            x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+            *out++ = x >> 32;
+        }
+}
+
+// What follows the gradient: 1 if it is finite.
+int32_t ngpu_adam(const Descent* descent) { return descend(*descent, adam); }
+int32_t ngpu_adamax(const Descent* descent) { return descend(*descent, adamax); }
+
 // Sizes of the structures, so that a library built from other sources is not mistaken for this one.
 int64_t ngpu_layout() { return int64_t(sizeof(Batch)) << 32 | sizeof(Step); }
+int64_t ngpu_descent_layout() { return sizeof(Descent); }
 
 // Give working memory back to the system.
 void ngpu_release() { Memory::release(); }
