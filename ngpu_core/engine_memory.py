@@ -64,6 +64,7 @@ class EngineMemory:
         testing: The same of one forward pass without gradients.
         keeps: Whether it holds that memory between calls for a network.
         gradient_rows: How often the gradients are held: 2 where they are gathered from parts.
+        update_rows: Rows of a seed's parameters that an update holds beside its gradient.
     """
 
     seeds_at_once: bool
@@ -72,6 +73,7 @@ class EngineMemory:
     testing: Callable[[Call], int]
     keeps: Callable[[ModelConfig], bool] = lambda model: False
     gradient_rows: int = 2
+    update_rows: int = 2
 
 
 def parameter_shapes(model: ModelConfig) -> list[tuple[int, ...]]:
@@ -341,6 +343,7 @@ ENGINES: Mapping[str, EngineMemory] = {
         testing=_native_testing,
         keeps=_native_keeps,
         gradient_rows=1,
+        update_rows=0,
     ),
     "torch": EngineMemory(
         seeds_at_once=False,

@@ -24,8 +24,6 @@ from ngpu_core.tasks.registry import Task, task, valid_lengths
 
 #: Values an optimizer keeps a parameter.
 SLOTS = 2
-#: Rows of a seed's parameters that an update holds beside its gradient.
-UPDATE_ROWS = 2
 #: Bytes of a symbol as it is drawn, and as a network takes it.
 DRAWN, TAKEN = 2, 8
 #: Steps whose batches are held: the one in training and those drawn ahead.
@@ -96,7 +94,7 @@ def predict_memory(
     training = holds.training(_training_call(config, holds, seeds, threads, segment))
     testing = max(holds.testing(call) for call in _testing_calls(config, threads))
     gradients = at_once * holds.gradient_rows * row
-    update = gradients + at_once * UPDATE_ROWS * row
+    update = gradients + at_once * holds.update_rows * row
     checkpoint = (1 + SLOTS) * row
     if holds.keeps(config.model):
         passing = max(training, testing) + max(update, checkpoint)
