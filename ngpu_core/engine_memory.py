@@ -150,8 +150,11 @@ WORKING_SET = 2**27
 LARGE = 2**26
 #: Vectors of outputs that a convolution computes at a time.
 _BLOCK = 3
+#: Values at the points up to which a kernel is taken there as a whole.
+_SMALL_KERNEL = 2**17
+_LARGE_PAGE = 2**21
 #: Arrays of a row beside the kept ones, in training.
-_NATIVE_WORK = 6
+_NATIVE_WORK = 5
 
 
 def _native_tiles(model: ModelConfig, columns: int) -> int:
@@ -205,22 +208,36 @@ def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
 
 
 def _native_workspace(model: ModelConfig, tiles: int, training: bool) -> int:
-    """Values at the points of a convolution: tiles, a block of their products and of the kernel."""
+    """Values at the points of convolutions: tiles, a block of their products, a kernel or a block.
+
+    The kernels are (inputs, vectors of outputs): the gates', the candidate's, and backwards.
+    """
     interleaved, filled = _native_filled(model)
     points = 36 if model.family == "neural_gpu" else 6
-    inputs = (2 if training else 1) * filled
-    block = _BLOCK * _LANES
-    return points * (tiles * (inputs * interleaved + block) + inputs * block)
+    vectors = filled * interleaved // _LANES
+    shapes = [(filled, 2 * vectors), (filled, vectors), (2 * filled, vectors)][: 2 + training]
+    kernels = []
+    for inputs, outputs in shapes:
+        block = points * (inputs * _BLOCK + 1) * _LANES
+        whole = ceil(outputs / _BLOCK) * block
+        kernels.append(whole if whole <= _SMALL_KERNEL else block)
+    widest = shapes[-1][0] * interleaved
+    return points * tiles * (widest + _BLOCK * _LANES) + max(kernels)
+
+
+def _in_pages(size: int) -> int:
+    """Bytes of a block: large ones take large pages."""
+    return size if size < 2 * _LARGE_PAGE else ceil(size / _LARGE_PAGE) * _LARGE_PAGE
 
 
 def _native_blocks(call: Call, *, training: bool) -> int:
     """Bytes of the blocks in use: packed kernels, gradients of each part of the batch, runs."""
     kernels = _native_kernels(call.model)
     run = max(_native_run(call, width, times, training=training) for width, times in call.bins)
-    runs = min(call.threads, CHUNKS)
+    runs = min(call.threads, CHUNKS) * _in_pages(run)
     if not training:
-        return kernels + runs * run
-    return call.calls * ((2 + CHUNKS) * kernels + runs * run)
+        return _in_pages(kernels) + runs
+    return call.calls * (_in_pages(2 * kernels) + CHUNKS * _in_pages(kernels) + runs)
 
 
 def _native_keeps(model: ModelConfig) -> bool:

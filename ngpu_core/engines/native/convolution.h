@@ -1,12 +1,15 @@
 // Same-padded convolutions of a row with a kernel 3 columns wide and 1 or 3 cells high, the gradient
 // of their kernels, and the order in memory that both want.
 //
-//     out[x, y, o] = start[o] + Σ_dx Σ_dy Σ_i in[x + dx, y + dy, i] · kernel[dx, dy, i, o]
+//     sum[x, y, o] = Σ_dx Σ_dy Σ_i in[x + dx, y + dy, i] · kernel[dx, dy, i, o]
+//
+// What becomes of a sum is the caller's to say: it is handed over in a register.
 //
 // The row is cut into tiles of 4 columns (and 4 cells in height), whose values at Winograd's points
 // are multiplied point by point (winograd.h, products.h): some tiles at a time, so that what a thread
 // works on stays in its cache. A kernel goes to the points when it is used: kept there, it would be
-// four times as large. The gradient of the input is the same function with the kernel flipped and
+// four times as large. A small one does so as a whole, and meets a few tiles at a time; a large one
+// block by block, each meeting many tiles. The gradient of the input is the same function with the kernel flipped and
 // transposed.
 #pragma once
 
@@ -25,6 +28,11 @@ struct Blocks {
     int size(int block) const { return first(block + 1) - first(block); }
 };
 
+// Floats at the points up to which a kernel is small.
+constexpr size_t SMALL_KERNEL = size_t(1) << 17;
+// Tiles at the points at a time, at most, and of a small kernel.
+constexpr int TILES = 48, FEW_TILES = 16;
+
 // Where a kernel's numbers lie: block of outputs, column tap, row tap, input, vector of the block.
 struct KernelShape {
     int taps;     // rows of the kernel: 1 or 3
@@ -32,6 +40,13 @@ struct KernelShape {
     int vectors;  // vectors a cell of the output has
 
     size_t size() const { return size_t(3) * taps * inputs * vectors * LANES; }
+    // At the points; a vector more between two of them, which a power of two apart would meet in the
+    // cache. A block there takes as much as the largest.
+    int points() const { return taps == 3 ? POINTS * POINTS : POINTS; }
+    size_t point(int block_size) const { return (size_t(inputs) * block_size + 1) * LANES; }
+    size_t block_at_points() const { return points() * point(BLOCK); }
+    size_t size_at_points() const { return Blocks{vectors}.count() * block_at_points(); }
+    bool small() const { return size_at_points() <= SMALL_KERNEL; }
     size_t block(int first_vector) const { return size_t(3) * taps * inputs * first_vector * LANES; }
 
     // Where the numbers of the output in a lane (of all vectors of a cell) lie: from `start`, a
@@ -48,8 +63,6 @@ struct KernelShape {
     }
 };
 
-constexpr int TILES = 48;  // tiles at the points at a time, at most
-
 // A row as tiles.
 template <bool ROWS>
 struct Tiles {
@@ -59,6 +72,14 @@ struct Tiles {
     int across() const { return (row.columns + SIDE - 1) / SIDE; }
     int high() const { return (row.height + side_rows - 1) / side_rows; }
     int count() const { return row.units * across() * high(); }
+
+    struct Place {
+        int unit, column, height;  // of the tile's first output
+    };
+    Place place(int tile) const {
+        const int strip = tile / across();
+        return {strip / high(), tile % across() * SIDE, strip % high() * side_rows};
+    }
 
     // Some cells around a tile in an array: (x, y) lies at first + x · column + y · cell, and is a cell
     // of the state where left <= x < right and top <= y < bottom.
@@ -74,12 +95,12 @@ struct Tiles {
     // Of a tile, from `before` cells before its first output; cells of the array have `size` floats.
     template <class Float>
     Window<Float> window(int tile, int before, Float* array, ptrdiff_t size) const {
-        const int strip = tile / across(), x = tile % across() * SIDE - before;
-        const int y = strip % high() * side_rows - (ROWS ? before : 0);
+        const Place outputs = place(tile);
+        const int x = outputs.column - before, y = outputs.height - (ROWS ? before : 0);
         Window<Float> window;
         window.column = row.height * size;
         window.cell = size;
-        window.first = array + row.column(strip / high(), x) * window.column + y * size;
+        window.first = array + row.column(outputs.unit, x) * window.column + y * size;
         window.left = -x;
         window.right = row.columns - x;
         window.top = -y;
@@ -89,32 +110,35 @@ struct Tiles {
 };
 
 // What a thread needs for its convolutions: some tiles' inputs and one block of their outputs at all
-// points, and that block's kernel or its gradient there.
+// points, and there a small kernel or one block of a large one, or the gradient of a block.
 struct Workspace {
     float *inputs, *outputs, *kernel;
 
-    static constexpr size_t points(int taps) { return taps == 3 ? POINTS * POINTS : POINTS; }
     // Floats of a tile of cells at the points. A vector more than they are: tiles a power of two
     // apart would meet in the cache.
-    static constexpr size_t tile(int taps, int vectors) { return (points(taps) * vectors + 1) * LANES; }
-
-    // For convolutions of a row whose cells have at most `vectors` vectors, `inputs` maps.
-    static size_t floats(const Row& row, int taps, int vectors, int inputs) {
-        return tiles(row, taps) * (tile(taps, vectors) + tile(taps, BLOCK)) +
-               points(taps) * (inputs * BLOCK + 1) * LANES + 3 * 16;
-    }
-    static Workspace take(Memory& memory, const Row& row, int taps, int vectors, int inputs) {
-        Workspace work;
-        work.inputs = memory.take(tiles(row, taps) * tile(taps, vectors));
-        work.outputs = memory.take(tiles(row, taps) * tile(taps, BLOCK));
-        work.kernel = memory.take(points(taps) * (inputs * BLOCK + 1) * LANES);
-        return work;
+    static constexpr size_t tile(int taps, int vectors) {
+        return (size_t(taps == 3 ? POINTS * POINTS : POINTS) * vectors + 1) * LANES;
     }
 
-   private:
-    static int tiles(const Row& row, int taps) {
-        const int all = taps == 3 ? Tiles<true>{row}.count() : Tiles<false>{row}.count();
-        return std::min(all, TILES);
+    // Its sizes, for convolutions of a row with kernels of these shapes.
+    struct Sizes {
+        size_t inputs = 0, outputs = 0, kernel = 0;
+        size_t floats() const { return inputs + outputs + kernel + 3 * 16; }
+    };
+    static Sizes sizes(const Row& row, int sequences, std::initializer_list<KernelShape> shapes) {
+        Sizes most;
+        for (const KernelShape& shape : shapes) {
+            const int all = shape.taps == 3 ? Tiles<true>{row}.count() : Tiles<false>{row}.count();
+            const int tiles = std::min(all, TILES), vectors = shape.inputs * sequences / LANES;
+            most.inputs = std::max(most.inputs, tiles * tile(shape.taps, vectors));
+            most.outputs = std::max(most.outputs, tiles * tile(shape.taps, BLOCK));
+            most.kernel = std::max(
+                most.kernel, shape.small() ? shape.size_at_points() : shape.block_at_points());
+        }
+        return most;
+    }
+    static Workspace take(Memory& memory, const Sizes& sizes) {
+        return {memory.take(sizes.inputs), memory.take(sizes.outputs), memory.take(sizes.kernel)};
     }
 };
 
@@ -156,106 +180,117 @@ void tiles_to_points(const Row& row, int first, int count, const float* array, i
 
 // A block of a kernel from its taps to the points, or its gradient back, which is added.
 template <bool ROWS>
-void kernel_to_points(const float* taps, int numbers, float* points) {
-    for (int place = 0; place < numbers; place += LANES)
+void kernel_to_points(const float* taps, const KernelShape& shape, int size, float* points) {
+    const size_t numbers = size_t(shape.inputs) * size * LANES;
+    for (size_t place = 0; place < numbers; place += LANES)
         transform<TapsToPoints, ROWS>(
-            [&](int x, int y) {
-                return at(taps + size_t(x * along_rows<ROWS>(3) + y) * numbers + place);
-            },
+            [&](int x, int y) { return at(taps + (x * along_rows<ROWS>(3) + y) * numbers + place); },
             [&](int x, int y, Vector value) {
-                at(points + size_t(point<ROWS>(x, y)) * (numbers + LANES) + place) = value;
+                at(points + point<ROWS>(x, y) * shape.point(size) + place) = value;
             });
 }
 
 template <bool ROWS>
-void add_points_to_kernel(const float* points, int numbers, float* taps) {
-    for (int place = 0; place < numbers; place += LANES)
+void add_points_to_kernel(const float* points, const KernelShape& shape, int size, float* taps) {
+    const size_t numbers = size_t(shape.inputs) * size * LANES;
+    for (size_t place = 0; place < numbers; place += LANES)
         transform<PointsToTaps, ROWS>(
-            [&](int x, int y) {
-                return at(points + size_t(point<ROWS>(x, y)) * (numbers + LANES) + place);
-            },
+            [&](int x, int y) { return at(points + point<ROWS>(x, y) * shape.point(size) + place); },
             [&](int x, int y, Vector value) {
-                at(taps + size_t(x * along_rows<ROWS>(3) + y) * numbers + place) += value;
+                at(taps + (x * along_rows<ROWS>(3) + y) * numbers + place) += value;
             });
 }
 
-// Where the sums of a convolution begin.
-enum class Start { bias, output };
+// A cell of the state: the sequences it belongs to, its place there and in an array.
+struct Cell {
+    int unit, column, height;
+    size_t index;
+};
 
-// One block of outputs of some tiles, from the points to where they belong.
-template <bool ROWS, int SIZE>
-void points_to_outputs(const Row& row, int first, int count, const float* from, Start start,
-                       const float* bias, float* out, int cell_vectors) {
+// One block of outputs of some tiles, from the points to finish(cell, vector of the block, sum).
+template <bool ROWS, int SIZE, class Finish>
+void points_to_sums(const Row& row, int first, int count, const float* from, Finish finish) {
+    constexpr int rows = along_rows<ROWS>(SIDE);
     constexpr size_t tile = Workspace::tile(ROWS ? 3 : 1, SIZE);
+    const Tiles<ROWS> tiles{row};
     for (int index = 0; index < count; ++index) {
-        const auto window =
-            Tiles<ROWS>{row}.window(first + index, 0, out, ptrdiff_t(cell_vectors) * LANES);
-        const bool whole = window.right >= SIDE && window.bottom >= along_rows<ROWS>(SIDE);
+        const auto place = tiles.place(first + index);
+        const int across = std::min(SIDE, row.columns - place.column);
+        const int high = std::min(rows, row.height - place.height);
         for (int v = 0; v < SIZE; ++v) {
             const float* here = from + index * tile + v * LANES;
-            const Vector begin = start == Start::bias ? at(bias + v * LANES) : Vector{};
+            Vector sums[SIDE][rows];
             transform<ToOutputs, ROWS>(
                 [&](int x, int y) { return at(here + point<ROWS>(x, y) * SIZE * LANES); },
-                [&](int x, int y, Vector value) {
-                    if (!whole && !window.holds(x, y)) return;
-                    Vector& to = at(window.at(x, y) + v * LANES);
-                    to = value + (start == Start::bias ? begin : to);
-                });
+                [&](int x, int y, Vector value) { sums[x][y] = value; });
+            for (int x = 0; x < across; ++x)
+                for (int y = 0; y < high; ++y) {
+                    Cell cell{place.unit, place.column + x, place.height + y, 0};
+                    cell.index = size_t(row.column(cell.unit, cell.column)) * row.height + cell.height;
+                    finish(cell, v, sums[x][y]);
+                }
         }
     }
 }
 
-template <int SEQUENCES, bool ROWS>
+template <int SEQUENCES, bool ROWS, class Finish>
 void convolve_tiles(const Row& row, const KernelShape& shape, const float* kernel, const float* in,
-                    Start start, const float* bias, float* out, const Workspace& work) {
-    constexpr int points = POINTS * along_rows<ROWS>(POINTS);
+                    const Workspace& work, Finish finish) {
     const size_t in_cell = size_t(shape.inputs) * SEQUENCES;
+    const size_t in_tile = Workspace::tile(shape.taps, in_cell / LANES);
     const Blocks blocks{shape.vectors};
-    const int all = Tiles<ROWS>{row}.count(), parts = (all + TILES - 1) / TILES;
+    const bool small = shape.small();
+    const auto block_to_points = [&](int block, float* to) {
+        kernel_to_points<ROWS>(kernel + shape.block(blocks.first(block)), shape,
+                               blocks.size(block), to);
+    };
+    for (int block = 0; small && block < blocks.count(); ++block)
+        block_to_points(block, work.kernel + block * shape.block_at_points());
+    const int all = Tiles<ROWS>{row}.count(), most = small ? FEW_TILES : TILES;
+    const int parts = (all + most - 1) / most;
     for (int part = 0; part < parts; ++part) {
         const int first = int64_t(part) * all / parts;
         const int count = int64_t(part + 1) * all / parts - first;
-        const size_t in_tile = Workspace::tile(shape.taps, in_cell / LANES);
         tiles_to_points<ToPoints, ROWS, 1>(row, first, count, in, in_cell / LANES, in_cell / LANES,
-                                        work.inputs);
+                                           work.inputs);
         for (int block = 0; block < blocks.count(); ++block) {
             const int vector = blocks.first(block), size = blocks.size(block);
             const size_t tile = Workspace::tile(shape.taps, size);
-            const int numbers = shape.inputs * size * LANES;
-            kernel_to_points<ROWS>(kernel + shape.block(vector), numbers, work.kernel);
+            float* numbers = work.kernel + (small ? block * shape.block_at_points() : 0);
+            if (!small) block_to_points(block, numbers);
             const int groups = (count + POSITIONS - 1) / POSITIONS;
             for (int group = 0; group < groups; ++group) {
                 const int from = group * count / groups, to = (group + 1) * count / groups;
                 const auto multiply = Multiplies<SEQUENCES>::all[to - from - 1][size - 1];
-                for (int point = 0; point < points; ++point)
+                for (int point = 0; point < shape.points(); ++point)
                     multiply(work.inputs + from * in_tile + point * in_cell, in_tile, shape.inputs,
-                             work.kernel + size_t(point) * (numbers + LANES),
+                             numbers + point * shape.point(size),
                              work.outputs + size_t(point) * size * LANES, tile);
-                const auto finish = size == 1   ? points_to_outputs<ROWS, 1>
-                                    : size == 2 ? points_to_outputs<ROWS, 2>
-                                                : points_to_outputs<ROWS, 3>;
-                finish(row, first + from, to - from, work.outputs, start,
-                       bias + (start == Start::bias ? vector * LANES : 0), out + vector * LANES,
-                       shape.vectors);
+                const auto hand_over = [&](auto vectors) {
+                    points_to_sums<ROWS, vectors()>(
+                        row, first + from, to - from, work.outputs,
+                        [&](const Cell& cell, int v, Vector sum) { finish(cell, vector + v, sum); });
+                };
+                if (size == 1) hand_over(std::integral_constant<int, 1>{});
+                else if (size == 2) hand_over(std::integral_constant<int, 2>{});
+                else hand_over(std::integral_constant<int, 3>{});
             }
         }
     }
 }
 
-// Convolve a row. `bias` has `shape.vectors` vectors, or the output is added to.
-template <int SEQUENCES>
+// Convolve a row: finish(cell, vector of outputs, sum) for each.
+template <int SEQUENCES, class Finish>
 void convolve(const Row& row, const KernelShape& shape, const float* kernel, const float* in,
-              Start start, const float* bias, float* out, const Workspace& work) {
-    if (shape.taps == 3)
-        convolve_tiles<SEQUENCES, true>(row, shape, kernel, in, start, bias, out, work);
-    else convolve_tiles<SEQUENCES, false>(row, shape, kernel, in, start, bias, out, work);
+              const Workspace& work, Finish finish) {
+    if (shape.taps == 3) convolve_tiles<SEQUENCES, true>(row, shape, kernel, in, work, finish);
+    else convolve_tiles<SEQUENCES, false>(row, shape, kernel, in, work, finish);
 }
 
 template <int SEQUENCES, bool ROWS>
 void add_gradient_of_tiles(const Row& row, const KernelShape& shape, const float* in,
                            const float* out_gradient, float* kernel_gradient,
                            const Workspace& work) {
-    constexpr int points = POINTS * along_rows<ROWS>(POINTS);
     const size_t in_cell = size_t(shape.inputs) * SEQUENCES;
     const Blocks blocks{shape.vectors};
     const int all = Tiles<ROWS>{row}.count(), parts = (all + TILES - 1) / TILES;
@@ -268,18 +303,17 @@ void add_gradient_of_tiles(const Row& row, const KernelShape& shape, const float
         for (int block = 0; block < blocks.count(); ++block) {
             const int vector = blocks.first(block), size = blocks.size(block);
             const size_t tile = Workspace::tile(shape.taps, size);
-            const int numbers = shape.inputs * size * LANES;
             tiles_to_points<OutputsToPoints, ROWS, 0>(row, first, count,
                                                    out_gradient + vector * LANES, shape.vectors,
                                                    size, work.outputs);
             const auto multiply = size == 1   ? multiply_gradient<SEQUENCES, 1>
                                   : size == 2 ? multiply_gradient<SEQUENCES, 2>
                                               : multiply_gradient<SEQUENCES, 3>;
-            for (int point = 0; point < points; ++point)
+            for (int point = 0; point < shape.points(); ++point)
                 multiply(work.inputs + point * in_cell, in_tile, count, shape.inputs,
                          work.outputs + size_t(point) * size * LANES, tile,
-                         work.kernel + size_t(point) * (numbers + LANES));
-            add_points_to_kernel<ROWS>(work.kernel, numbers, kernel_gradient + shape.block(vector));
+                         work.kernel + point * shape.point(size));
+            add_points_to_kernel<ROWS>(work.kernel, shape, size, kernel_gradient + shape.block(vector));
         }
     }
 }

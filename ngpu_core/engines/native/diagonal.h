@@ -120,8 +120,8 @@ class Diagonal {
         int times = 0, vectors = 0;
         std::vector<Vector> mask, counted, from_left, from_right;
         std::unique_ptr<Kept> kept;
-        float *change = nullptr, *inner = nullptr, *gate_change = nullptr,
-              *candidate_change = nullptr, *passed = nullptr;
+        float *change = nullptr, *gate_change = nullptr, *candidate_change = nullptr,
+              *passed = nullptr;
         double excess = 0;
 
         Costs all() {
@@ -135,19 +135,22 @@ class Diagonal {
             mark_thirds();
             kept = std::make_unique<Kept>(row, vectors, times, 1, step.segment,
                                           gradients != nullptr);
-            const int taps = net.gates_.taps, widest = gradients ? 2 * vectors : vectors,
-                      inputs = (gradients ? 2 : 1) * net.gates_.filled();
-            Memory memory(Use::run, kept->floats(gradients ? 6 : 0) +
-                                    Workspace::floats(row, taps, widest, inputs));
+            const auto sizes = gradients ? Workspace::sizes(row, SEQUENCES, {net.gates_.forward(),
+                                                                             net.gates_.backward(),
+                                                                             net.candidate_.forward()})
+                                         : Workspace::sizes(row, SEQUENCES,
+                                                            {net.gates_.forward(),
+                                                             net.candidate_.forward()});
+            Memory memory(Use::run, kept->floats(gradients ? 5 : 0) + sizes.floats());
             kept->take(memory);
-            work = Workspace::take(memory, row, taps, widest, inputs);
+            work = Workspace::take(memory, sizes);
             embed();
             const float* last = kept->forward([&](int from, int to) { forward(from, to, true); });
             const Head<const float> head{step.output_symbols, step.maps, step.parameter[6],
                                          step.parameter[7]};
             if (!gradients)
                 return read_out<SEQUENCES>(row, vectors, sequences, false, head, last, nullptr, {});
-            for (float** one : {&change, &inner, &candidate_change, &passed})
+            for (float** one : {&change, &candidate_change, &passed})
                 *one = kept->array(memory, 1);
             gate_change = kept->array(memory, 2);
             std::fill_n(change, row.size(vectors), 0.0f);
@@ -255,39 +258,40 @@ class Diagonal {
             for (int time = from; time < to; ++time) step_forward(time, time - from, count);
         }
 
+        // Where a vector of a cell lies in an array whose cells have `size`.
+        static size_t place(const Cell& cell, int size, int v) {
+            return (cell.index * size + v) * LANES;
+        }
+
         void step_forward(int time, int index, bool count) {
             const float* s = kept->state[index];
             float *next = kept->state[index + 1], *ru = kept->gates[index],
                   *rs = kept->reset_state[index], *c = kept->candidate[index];
             Vector costs{};
-            convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates, s, Start::bias,
-                                weights.gates_bias, ru, work);
-            row.each_cell(vectors, [&](int unit, int, int, size_t cell) {
-                Vector cost{};
-                for (int v = 0; v < vectors; ++v) {
-                    Vector& r = at(ru + 2 * cell + v * LANES);
-                    Vector& u = at(ru + 2 * cell + (vectors + v) * LANES);
-                    cost += over(r) + over(u);
-                    r = clamp(0.5f * r + 0.5f, 0.0f, 1.0f);
-                    u = clamp(0.5f * u + 0.5f, 0.0f, 1.0f);
-                    at(rs + cell + v * LANES) = r * at(s + cell + v * LANES);
-                }
-                costs += counted[unit] * cost;
-            });
-            convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate, rs, Start::bias,
-                                weights.candidate_bias, c, work);
+            convolve<SEQUENCES>(
+                row, net.gates_.forward(), weights.gates, s, work,
+                [&](const Cell& cell, int v, Vector sum) {
+                    const Vector x = sum + at(weights.gates_bias + v * LANES);
+                    const Vector y = clamp(0.5f * x + 0.5f, 0.0f, 1.0f);
+                    costs += counted[cell.unit] * over(x);
+                    at(ru + place(cell, 2 * vectors, v)) = y;
+                    if (v >= vectors) return;
+                    at(rs + place(cell, vectors, v)) = y * at(s + place(cell, vectors, v));
+                });
             const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, time + 1);
-            each_vector([&](int unit, int position, int v, size_t place) {
-                const size_t cell = place - v * LANES;
-                const Vector u = at(ru + 2 * cell + (vectors + v) * LANES);
-                const Vector x = at(c + place);
-                costs += counted[unit] * over(x);
-                const Vector y = clamp(x, -1.0f, 1.0f);
-                at(c + place) = y;
-                const Vector kept_y = keep(unit, position, 0, v) * y;
-                at(next + place) = mask[unit * row.columns + position] *
-                                   (kept_y + u * (shifted(s, place, v) - kept_y));
-            });
+            convolve<SEQUENCES>(
+                row, net.candidate_.forward(), weights.candidate, rs, work,
+                [&](const Cell& cell, int v, Vector sum) {
+                    const size_t here = place(cell, vectors, v);
+                    const Vector u = at(ru + place(cell, 2 * vectors, vectors + v));
+                    const Vector x = sum + at(weights.candidate_bias + v * LANES);
+                    costs += counted[cell.unit] * over(x);
+                    const Vector y = clamp(x, -1.0f, 1.0f);
+                    at(c + here) = y;
+                    const Vector kept_y = keep(cell.unit, cell.column, 0, v) * y;
+                    at(next + here) = mask[cell.unit * row.columns + cell.column] *
+                                      (kept_y + u * (shifted(s, here, v) - kept_y));
+                });
             if (count) excess += total(costs);
         }
 
@@ -322,30 +326,30 @@ class Diagonal {
                 at(candidate_change + place) = dc;
                 at(gate_change + 2 * cell + (vectors + v) * LANES) = du;
                 at(passed + place) = d * u;
-                at(inner + place) = Vector{};
                 candidate_sum[v] += dc;
                 gate_sum[vectors + v] += du;
             });
-            convolve<SEQUENCES>(row, net.candidate_.backward(), weights.candidate_back,
-                                candidate_change, Start::output, nullptr, inner, work);
             const ptrdiff_t column = ptrdiff_t(vectors) * LANES;
-            each_vector([&](int unit, int, int v, size_t place) {
-                const size_t cell = place - v * LANES;
-                const Vector cost = weight * counted[unit];
-                const Vector r = at(ru + 2 * cell + v * LANES);
-                const Vector p = at(inner + place);
-                const Vector open = (r > 0.0f) & (r < 1.0f) ? every(0.5f) : every(0.0f);
-                const Vector dr =
-                    open * p * at(s + place) + pushed(every(0.05f), every(0.95f), r, cost);
-                const Vector left = from_left[v], right = from_right[v];
-                at(gate_change + 2 * cell + v * LANES) = dr;
-                at(change + place) = p * r + (1.0f - left - right) * at(passed + place) +
-                                     left * at(passed + place + column) +
-                                     right * at(passed + place - column);
-                gate_sum[v] += dr;
-            });
-            convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back, gate_change,
-                                Start::output, nullptr, change, work);
+            convolve<SEQUENCES>(
+                row, net.candidate_.backward(), weights.candidate_back, candidate_change, work,
+                [&](const Cell& cell, int v, Vector p) {
+                    const size_t here = place(cell, vectors, v);
+                    const Vector cost = weight * counted[cell.unit];
+                    const Vector r = at(ru + place(cell, 2 * vectors, v));
+                    const Vector open = (r > 0.0f) & (r < 1.0f) ? every(0.5f) : every(0.0f);
+                    const Vector dr =
+                        open * p * at(s + here) + pushed(every(0.05f), every(0.95f), r, cost);
+                    const Vector left = from_left[v], right = from_right[v];
+                    at(gate_change + place(cell, 2 * vectors, v)) = dr;
+                    at(change + here) = p * r + (1.0f - left - right) * at(passed + here) +
+                                        left * at(passed + here + column) +
+                                        right * at(passed + here - column);
+                    gate_sum[v] += dr;
+                });
+            convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back, gate_change, work,
+                                [&](const Cell& cell, int v, Vector sum) {
+                                    at(change + place(cell, vectors, v)) += sum;
+                                });
             add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
                                            gradients->candidate, work);
             add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,

@@ -10,6 +10,12 @@
 
 #include "vectors.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+constexpr size_t LARGE_PAGE = size_t(1) << 21;
+
 // What a block is for. Each has free blocks of its own: a small need would occupy a large one.
 enum class Use { weights, gradients, run };
 
@@ -34,8 +40,14 @@ class Memory {
         }
         if (block_.second >= floats) return;
         std::free(block_.first);
-        block_ = {static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64)), floats};
+        // In large pages where there are some: a step walks over all of a block again and again.
+        const size_t page = floats * 4 < 2 * LARGE_PAGE ? 64 : LARGE_PAGE;
+        const size_t bytes = (floats * 4 + page - 1) / page * page;
+        block_ = {static_cast<float*>(std::aligned_alloc(page, bytes)), bytes / 4};
         if (!block_.first) throw std::bad_alloc();
+#if defined(__linux__)
+        if (page == LARGE_PAGE) madvise(block_.first, bytes, MADV_HUGEPAGE);
+#endif
     }
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;

@@ -149,8 +149,7 @@ class NeuralGpu {
         bool unequal = false;    // whether some sequence ends before `times`
         std::vector<Vector> mask;
         std::unique_ptr<Kept> kept;
-        float *change = nullptr, *held = nullptr, *inner = nullptr, *gate_change = nullptr,
-              *candidate_change = nullptr;
+        float *change = nullptr, *held = nullptr, *gate_change = nullptr, *candidate_change = nullptr;
 
         Costs all() {
             const Step& step = net.step_;
@@ -167,12 +166,15 @@ class NeuralGpu {
             mask = seen_positions(sequences);
             kept = std::make_unique<Kept>(row, vectors, times, step.layers, step.segment,
                                           gradients != nullptr);
-            const int taps = net.gates_.taps, widest = gradients ? 2 * vectors : vectors,
-                      inputs = (gradients ? 2 : 1) * net.gates_.filled();
-            Memory memory(Use::run, kept->floats(gradients ? 6 : 0) +
-                                    Workspace::floats(row, taps, widest, inputs));
+            const auto sizes = gradients ? Workspace::sizes(row, SEQUENCES, {net.gates_.forward(),
+                                                                             net.gates_.backward(),
+                                                                             net.candidate_.forward()})
+                                         : Workspace::sizes(row, SEQUENCES,
+                                                            {net.gates_.forward(),
+                                                             net.candidate_.forward()});
+            Memory memory(Use::run, kept->floats(gradients ? 5 : 0) + sizes.floats());
             kept->take(memory);
-            work = Workspace::take(memory, row, taps, widest, inputs);
+            work = Workspace::take(memory, sizes);
             embed();
             const auto ahead = [&](int from, int to) { forward(from, to); };
             const float* last = kept->forward(ahead);
@@ -181,7 +183,7 @@ class NeuralGpu {
                                          step.parameter[step.parameters - 1]};
             if (!gradients)
                 return read_out<SEQUENCES>(row, vectors, sequences, true, head, last, nullptr, {});
-            for (float** one : {&change, &held, &inner, &candidate_change})
+            for (float** one : {&change, &held, &candidate_change})
                 *one = kept->array(memory, 1);
             gate_change = kept->array(memory, 2);
             std::fill_n(change, row.size(vectors), 0.0f);
@@ -289,35 +291,35 @@ class NeuralGpu {
             return (y <= 0.0f) | (y >= 1.0f) ? every(0.0f) : slope;
         }
 
+        // Where a vector of a cell lies in an array whose cells have `size`.
+        static size_t place(const Cell& cell, int size, int v) {
+            return (cell.index * size + v) * LANES;
+        }
+
         void layer_forward(int part, int index) {
             const float* s = kept->state[index];
             float* next = kept->state[index + 1];
             float *rg = kept->gates[index], *rs = kept->reset_state[index],
                   *c = kept->candidate[index];
-            convolve<SEQUENCES>(row, net.gates_.forward(), weights.gates[part], s, Start::bias,
-                                weights.gates_bias[part], rg, work);
-            row.each_cell(vectors, [&](int, int, int, size_t cell) {
-                float* gate_cell = rg + 2 * cell;
-                for (int v = 0; v < vectors; ++v) {
-                    Vector& r = at(gate_cell + v * LANES);
-                    Vector& g = at(gate_cell + (vectors + v) * LANES);
-                    r = gate(r);
-                    g = gate(g);
-                    at(rs + cell + v * LANES) = r * at(s + cell + v * LANES);
-                }
-            });
-            convolve<SEQUENCES>(row, net.candidate_.forward(), weights.candidate[part], rs,
-                                Start::bias, weights.candidate_bias[part], c, work);
-            row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
-                const Vector seen = mask[unit * row.columns + position];
-                for (int v = 0; v < vectors; ++v) {
-                    const size_t place = cell + v * LANES;
-                    const Vector g = at(rg + 2 * cell + (vectors + v) * LANES);
-                    const Vector y = hyperbolic_tangent(at(c + place));
-                    at(c + place) = y;
-                    at(next + place) = seen * (y + g * (at(s + place) - y));
-                }
-            });
+            convolve<SEQUENCES>(
+                row, net.gates_.forward(), weights.gates[part], s, work,
+                [&](const Cell& cell, int v, Vector sum) {
+                    const Vector y = gate(sum + at(weights.gates_bias[part] + v * LANES));
+                    at(rg + place(cell, 2 * vectors, v)) = y;
+                    if (v >= vectors) return;
+                    at(rs + place(cell, vectors, v)) = y * at(s + place(cell, vectors, v));
+                });
+            convolve<SEQUENCES>(
+                row, net.candidate_.forward(), weights.candidate[part], rs, work,
+                [&](const Cell& cell, int v, Vector sum) {
+                    const size_t here = place(cell, vectors, v);
+                    const Vector seen = mask[cell.unit * row.columns + cell.column];
+                    const Vector g = at(rg + place(cell, 2 * vectors, vectors + v));
+                    const Vector y =
+                        hyperbolic_tangent(sum + at(weights.candidate_bias[part] + v * LANES));
+                    at(c + here) = y;
+                    at(next + here) = seen * (y + g * (at(s + here) - y));
+                });
         }
 
         void backward(int from, int to) {
@@ -363,26 +365,24 @@ class NeuralGpu {
                     at(candidate_change + place) = dc;
                     at(gate_change + 2 * cell + (vectors + v) * LANES) = dg;
                     at(change + place) = d * g;
-                    at(inner + place) = Vector{};
                     candidate_sum[v] += dc;
                     gate_sum[vectors + v] += dg;
                 }
             });
-            convolve<SEQUENCES>(row, net.candidate_.backward(), weights.candidate_back[part],
-                                candidate_change, Start::output, nullptr, inner, work);
-            row.each_cell(vectors, [&](int, int, int, size_t cell) {
-                for (int v = 0; v < vectors; ++v) {
-                    const size_t place = cell + v * LANES;
-                    const Vector r = at(rg + 2 * cell + v * LANES);
-                    const Vector p = at(inner + place);
-                    const Vector dr = p * at(s + place) * gate_slope(r);
-                    at(gate_change + 2 * cell + v * LANES) = dr;
-                    at(change + place) += p * r;
+            convolve<SEQUENCES>(
+                row, net.candidate_.backward(), weights.candidate_back[part], candidate_change, work,
+                [&](const Cell& cell, int v, Vector p) {
+                    const size_t here = place(cell, vectors, v);
+                    const Vector r = at(rg + place(cell, 2 * vectors, v));
+                    const Vector dr = p * at(s + here) * gate_slope(r);
+                    at(gate_change + place(cell, 2 * vectors, v)) = dr;
+                    at(change + here) += p * r;
                     gate_sum[v] += dr;
-                }
-            });
+                });
             convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back[part], gate_change,
-                                Start::output, nullptr, change, work);
+                                work, [&](const Cell& cell, int v, Vector sum) {
+                                    at(change + place(cell, vectors, v)) += sum;
+                                });
             add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
                                            gradients->candidate[part], work);
             add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
