@@ -17,7 +17,7 @@ from benchmarks.table import WORDS
 PAGE = ROOT / "docs" / "performance.md"
 IMAGE = ROOT / "docs" / "images" / "roofline.svg"
 START, END = "<!-- results -->", "<!-- /results -->"
-HEAD = ("work", "the loop", "ours", "ratio", "at most", "share of peak", "memory, loop → ours")
+HEAD = ("work", "the loop", "ours", "ratio", "share of peak", "memory, loop → ours")
 
 
 def results(stored: Mapping[str, Any]) -> str:
@@ -52,19 +52,17 @@ def _row(row: Mapping[str, Any]) -> list[str]:
     own = row.get("sequences_per_second") or row["seed_steps_per_second"]
     loops = {name: row["peers"][name] for name in LOOPS if name in row["peers"]}
     others = [f"{name} {rate:.3g}" for name, rate in row["peers"].items() if name not in LOOPS]
-    share, peak = row["fraction_of_peak"], row["peak_flop_per_second"]
+    share = row["fraction_of_peak"]
     memory = f"{row['peak_bytes'] / 1e6:.0f} MB"
     if not loops:
         ratios = ", ".join(f"{ratio:.1f} × {name}" for name, ratio in row["ratios"].items())
-        return [row["title"], ", ".join(others), f"{own:.3g}", ratios, "", _percent(share), memory]
+        return [row["title"], ", ".join(others), f"{own:.3g}", ratios, _percent(share), memory]
     best = max(loops, key=lambda name: loops[name])
-    most = f"{peak / (loops[best] * row['flop_per_step']):.1f} ×" if peak else ""
     return [
         row["title"],
         ", ".join([f"{loops[best]:.3g}", *others]),
         f"{own:.3g}",
         f"{own / loops[best]:.2f} ×",
-        most,
         _percent(share),
         f"{row['peer_peak_bytes'][best] / 1e6:.0f} → {memory}",
     ]
