@@ -169,7 +169,7 @@ def sequences_together(model: ModelConfig, sequences: int, columns: int) -> int:
     order of sums, and so a seed's last bits, depend on it.
     """
     interleaved, _ = _native_filled(model)
-    kept = 5 * FLOAT * model.filters * model.height * model.layers * columns**2
+    kept = 4 * FLOAT * model.filters * model.height * model.layers * columns**2
     per_chunk = ceil(sequences / CHUNKS)
     wanted = TILES // _native_tiles(model, columns) * interleaved
     return max(1, min(max(2, min(wanted, WORKING_SET // kept) // 2 * 2), per_chunk))
@@ -198,7 +198,7 @@ def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
     units = ceil(min(together, ceil(call.sequences / CHUNKS)) / interleaved)
     cells = (units * (width + 1) + 1) * call.model.height
     kept = min(segment or times, times)
-    arrays = 5 * kept * call.model.layers + 1
+    arrays = 4 * kept * call.model.layers + 2
     if training:
         arrays += (times - 1) // kept + _NATIVE_WORK
     tiles = min(TILES, units * _native_tiles(call.model, width))

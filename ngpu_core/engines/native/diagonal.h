@@ -120,6 +120,7 @@ class Diagonal {
         int times = 0, vectors = 0;
         std::vector<Vector> mask, counted, from_left, from_right;
         std::unique_ptr<Kept> kept;
+        float *reset = nullptr;  // r·s, where it is at work
         float *change = nullptr, *gate_change = nullptr, *candidate_change = nullptr,
               *passed = nullptr;
         double excess = 0;
@@ -141,8 +142,9 @@ class Diagonal {
                                          : Workspace::sizes(row, SEQUENCES,
                                                             {net.gates_.forward(),
                                                              net.candidate_.forward()});
-            Memory memory(Use::run, kept->floats(gradients ? 5 : 0) + sizes.floats());
+            Memory memory(Use::run, kept->floats(gradients ? 6 : 1) + sizes.floats());
             kept->take(memory);
+            reset = kept->array(memory, 1);
             work = Workspace::take(memory, sizes);
             embed();
             const float* last = kept->forward([&](int from, int to) { forward(from, to, true); });
@@ -266,7 +268,7 @@ class Diagonal {
         void step_forward(int time, int index, bool count) {
             const float* s = kept->state[index];
             float *next = kept->state[index + 1], *ru = kept->gates[index],
-                  *rs = kept->reset_state[index], *c = kept->candidate[index];
+                  *c = kept->candidate[index];
             Vector costs{};
             convolve<SEQUENCES>(
                 row, net.gates_.forward(), weights.gates, s, work,
@@ -276,11 +278,11 @@ class Diagonal {
                     costs += counted[cell.unit] * over(x);
                     at(ru + place(cell, 2 * vectors, v)) = y;
                     if (v >= vectors) return;
-                    at(rs + place(cell, vectors, v)) = y * at(s + place(cell, vectors, v));
+                    at(reset + place(cell, vectors, v)) = y * at(s + place(cell, vectors, v));
                 });
             const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, time + 1);
             convolve<SEQUENCES>(
-                row, net.candidate_.forward(), weights.candidate, rs, work,
+                row, net.candidate_.forward(), weights.candidate, reset, work,
                 [&](const Cell& cell, int v, Vector sum) {
                     const size_t here = place(cell, vectors, v);
                     const Vector u = at(ru + place(cell, 2 * vectors, vectors + v));
@@ -306,7 +308,7 @@ class Diagonal {
 
         void step_backward(int time, int index) {
             const float *s = kept->state[index], *ru = kept->gates[index],
-                        *rs = kept->reset_state[index], *c = kept->candidate[index];
+                        *c = kept->candidate[index];
             const float weight = sequences.batch.saturation;
             std::vector<Vector> candidate_sum(vectors, Vector{}), gate_sum(2 * vectors, Vector{});
             const Mask<SEQUENCES> keep(sequences, net.step_.maps, 1, time + 1);
@@ -344,13 +346,14 @@ class Diagonal {
                     at(change + here) = p * r + (1.0f - left - right) * at(passed + here) +
                                         left * at(passed + here + column) +
                                         right * at(passed + here - column);
+                    at(reset + here) = r * at(s + here);
                     gate_sum[v] += dr;
                 });
             convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back, gate_change, work,
                                 [&](const Cell& cell, int v, Vector sum) {
                                     at(change + place(cell, vectors, v)) += sum;
                                 });
-            add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
+            add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), reset, candidate_change,
                                            gradients->candidate, work);
             add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
                                            gradients->gates, work);

@@ -12,7 +12,7 @@
 //     d[r, g] = gate'·[p·s, D·(s - c)],   D ← D·g + p·r + conv'(d[r, g]; W_rg)
 //
 // A time step is a dropout and all layers, with the weight copy t mod copies; a sequence that has had
-// its steps stays as it is. Kept a layer and time: s, r·s, [r, g], c. Only every `segment`-th state
+// its steps stays as it is. Kept a layer and time: s, [r, g], c. Only every `segment`-th state
 // outlives the forward pass; the steps between are computed again before their backward pass.
 #pragma once
 
@@ -149,6 +149,7 @@ class NeuralGpu {
         bool unequal = false;    // whether some sequence ends before `times`
         std::vector<Vector> mask;
         std::unique_ptr<Kept> kept;
+        float *reset = nullptr;  // r·s, where it is at work
         float *change = nullptr, *held = nullptr, *gate_change = nullptr, *candidate_change = nullptr;
 
         Costs all() {
@@ -172,8 +173,9 @@ class NeuralGpu {
                                          : Workspace::sizes(row, SEQUENCES,
                                                             {net.gates_.forward(),
                                                              net.candidate_.forward()});
-            Memory memory(Use::run, kept->floats(gradients ? 5 : 0) + sizes.floats());
+            Memory memory(Use::run, kept->floats(gradients ? 6 : 1) + sizes.floats());
             kept->take(memory);
+            reset = kept->array(memory, 1);
             work = Workspace::take(memory, sizes);
             embed();
             const auto ahead = [&](int from, int to) { forward(from, to); };
@@ -299,18 +301,17 @@ class NeuralGpu {
         void layer_forward(int part, int index) {
             const float* s = kept->state[index];
             float* next = kept->state[index + 1];
-            float *rg = kept->gates[index], *rs = kept->reset_state[index],
-                  *c = kept->candidate[index];
+            float *rg = kept->gates[index], *c = kept->candidate[index];
             convolve<SEQUENCES>(
                 row, net.gates_.forward(), weights.gates[part], s, work,
                 [&](const Cell& cell, int v, Vector sum) {
                     const Vector y = gate(sum + at(weights.gates_bias[part] + v * LANES));
                     at(rg + place(cell, 2 * vectors, v)) = y;
                     if (v >= vectors) return;
-                    at(rs + place(cell, vectors, v)) = y * at(s + place(cell, vectors, v));
+                    at(reset + place(cell, vectors, v)) = y * at(s + place(cell, vectors, v));
                 });
             convolve<SEQUENCES>(
-                row, net.candidate_.forward(), weights.candidate[part], rs, work,
+                row, net.candidate_.forward(), weights.candidate[part], reset, work,
                 [&](const Cell& cell, int v, Vector sum) {
                     const size_t here = place(cell, vectors, v);
                     const Vector seen = mask[cell.unit * row.columns + cell.column];
@@ -351,7 +352,7 @@ class NeuralGpu {
 
         void layer_backward(int part, int index) {
             const float *s = kept->state[index], *rg = kept->gates[index],
-                        *rs = kept->reset_state[index], *c = kept->candidate[index];
+                        *c = kept->candidate[index];
             std::vector<Vector> candidate_sum(vectors, Vector{}), gate_sum(2 * vectors, Vector{});
             row.each_cell(vectors, [&](int unit, int position, int, size_t cell) {
                 const Vector seen = mask[unit * row.columns + position];
@@ -377,13 +378,14 @@ class NeuralGpu {
                     const Vector dr = p * at(s + here) * gate_slope(r);
                     at(gate_change + place(cell, 2 * vectors, v)) = dr;
                     at(change + here) += p * r;
+                    at(reset + here) = r * at(s + here);
                     gate_sum[v] += dr;
                 });
             convolve<SEQUENCES>(row, net.gates_.backward(), weights.gates_back[part], gate_change,
                                 work, [&](const Cell& cell, int v, Vector sum) {
                                     at(change + place(cell, vectors, v)) += sum;
                                 });
-            add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), rs, candidate_change,
+            add_kernel_gradient<SEQUENCES>(row, net.candidate_.forward(), reset, candidate_change,
                                            gradients->candidate[part], work);
             add_kernel_gradient<SEQUENCES>(row, net.gates_.forward(), s, gate_change,
                                            gradients->gates[part], work);

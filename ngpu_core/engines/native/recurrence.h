@@ -13,8 +13,8 @@
 // one; the backward pass goes through it, and computes each segment before it once more.
 class Kept {
    public:
-    // By layer of the segment's steps: its input (one more: its last output), r·s, gates, candidate.
-    std::vector<float*> state, reset_state, gates, candidate;
+    // By layer of the segment's steps: its input (one more: its last output), gates, candidate.
+    std::vector<float*> state, gates, candidate;
 
     Kept(const Row& row, int vectors, int times, int layers, int segment, bool training)
         : row_(row), vectors_(vectors), times_(times), layers_(layers), training_(training) {
@@ -24,13 +24,12 @@ class Kept {
     // All arrays, and `more` with cells of `vectors` beside them.
     size_t floats(int more) const {
         const size_t one = Memory::rounded(row_.size(vectors_));
-        return one * (5 * steps() + 1 + snapshots() + more) + 64;
+        return one * (4 * steps() + 1 + snapshots() + more) + 64;
     }
 
     void take(Memory& memory) {
         for (int index = 0; index <= steps(); ++index) state.push_back(array(memory, 1));
         for (int index = 0; index < steps(); ++index) {
-            reset_state.push_back(array(memory, 1));
             gates.push_back(array(memory, 2));
             candidate.push_back(array(memory, 1));
         }
