@@ -142,8 +142,8 @@ def _autograd_testing(call: Call) -> int:
 _LANES, _INPUTS = 16, 8
 #: Parts of a batch with gradients of their own. Fixed, so that results never depend on threads.
 CHUNKS = 2
-#: Tiles of 4 columns and rows that a thread takes through a convolution at a time, at most.
-TILES = 48
+#: Tiles of 4 columns (and rows) that a thread takes through a convolution at a time, at most.
+TILES = {"neural_gpu": 48, "diagonal_neural_gpu": 192}
 #: Bytes of kept state that a thread works on at most, unless two sequences need more.
 WORKING_SET = 2**27
 #: Bytes of one seed's parameters from which working memory is given back after every step.
@@ -171,7 +171,7 @@ def sequences_together(model: ModelConfig, sequences: int, columns: int) -> int:
     interleaved, _ = _native_filled(model)
     kept = 4 * FLOAT * model.filters * model.height * model.layers * columns**2
     per_chunk = ceil(sequences / CHUNKS)
-    wanted = TILES // _native_tiles(model, columns) * interleaved
+    wanted = TILES[model.family] // _native_tiles(model, columns) * interleaved
     return max(1, min(max(2, min(wanted, WORKING_SET // kept) // 2 * 2), per_chunk))
 
 
@@ -201,7 +201,7 @@ def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
     arrays = 4 * kept * call.model.layers + 2
     if training:
         arrays += (times - 1) // kept + _NATIVE_WORK
-    tiles = min(TILES, units * _native_tiles(call.model, width))
+    tiles = min(TILES[call.model.family], units * _native_tiles(call.model, width))
     return FLOAT * (
         cells * filled * interleaved * arrays + _native_workspace(call.model, tiles, training)
     )

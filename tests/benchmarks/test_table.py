@@ -113,9 +113,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_the_page_shows_ratios_and_every_goal() -> None:
     told = results(stored())
 
-    assert (
-        "| neural_gpu, 24 filters, L = 20 | 10, tensorflow 20 | 40 | 4.00 × | 80% |" in told
-    )
+    assert "| neural_gpu, 24 filters, L = 20 | 10, tensorflow 20 | 40 | 4.00 × | 80% |" in told
     assert "L = 20: 3.50 x the loop | 4.00 x the loop | holds |" in told
     assert "L = 8: 4.50 x the loop | 4.00 x the loop | **does not hold** |" in told
     assert "7.00 x JAX | not measured here | |" in told

@@ -30,8 +30,10 @@ struct Blocks {
 
 // Floats at the points up to which a kernel is small.
 constexpr size_t SMALL_KERNEL = size_t(1) << 17;
-// Tiles at the points at a time, at most, and of a small kernel.
-constexpr int TILES = 48, FEW_TILES = 16;
+// Tiles at the points at a time, at most; a line's have a sixth of a plane's points. A small kernel
+// meets fewer.
+constexpr int most_tiles(int taps) { return taps == 3 ? 48 : 192; }
+constexpr int few_tiles(int taps) { return most_tiles(taps) / 3; }
 
 // Where a kernel's numbers lie: block of outputs, column tap, row tap, input, vector of the block.
 struct KernelShape {
@@ -129,7 +131,7 @@ struct Workspace {
         Sizes most;
         for (const KernelShape& shape : shapes) {
             const int all = shape.taps == 3 ? Tiles<true>{row}.count() : Tiles<false>{row}.count();
-            const int tiles = std::min(all, TILES), vectors = shape.inputs * sequences / LANES;
+            const int tiles = std::min(all, most_tiles(shape.taps)), vectors = shape.inputs * sequences / LANES;
             most.inputs = std::max(most.inputs, tiles * tile(shape.taps, vectors));
             most.outputs = std::max(most.outputs, tiles * tile(shape.taps, BLOCK));
             most.kernel = std::max(
@@ -246,7 +248,7 @@ void convolve_tiles(const Row& row, const KernelShape& shape, const float* kerne
     };
     for (int block = 0; small && block < blocks.count(); ++block)
         block_to_points(block, work.kernel + block * shape.block_at_points());
-    const int all = Tiles<ROWS>{row}.count(), most = small ? FEW_TILES : TILES;
+    const int all = Tiles<ROWS>{row}.count(), most = small ? few_tiles(shape.taps) : most_tiles(shape.taps);
     const int parts = (all + most - 1) / most;
     for (int part = 0; part < parts; ++part) {
         const int first = int64_t(part) * all / parts;
@@ -293,7 +295,8 @@ void add_gradient_of_tiles(const Row& row, const KernelShape& shape, const float
                            const Workspace& work) {
     const size_t in_cell = size_t(shape.inputs) * SEQUENCES;
     const Blocks blocks{shape.vectors};
-    const int all = Tiles<ROWS>{row}.count(), parts = (all + TILES - 1) / TILES;
+    const int all = Tiles<ROWS>{row}.count(), most = most_tiles(shape.taps);
+    const int parts = (all + most - 1) / most;
     for (int part = 0; part < parts; ++part) {
         const int first = int64_t(part) * all / parts;
         const int count = int64_t(part + 1) * all / parts - first;
