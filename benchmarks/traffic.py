@@ -21,8 +21,8 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.peers.naive import NaiveLoop
 from benchmarks.workload import Workload
 
-#: Values that our engine keeps of a map and cell in a unit: input, r·s, two gates, candidate.
-KEPT = 5
+#: Values that our engine keeps of a map and cell in a unit: input, two gates, candidate.
+KEPT = 4
 _FLOAT_BYTES = 4
 
 
