@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout, row_hash
 from ngpu_core.engines import choice, native
 from ngpu_core.engines.autograd import AutogradEngine
@@ -21,6 +22,7 @@ from ngpu_core.models.network import Bin
 from ngpu_core.packing import SeedPack
 from ngpu_core.training import PackTrainer
 from tests.ngpu_core.configurations import run_config
+from tests.ngpu_core.engine_cases import Case
 
 FAMILIES = ["neural_gpu", "diagonal_neural_gpu"]
 needs_library = pytest.mark.skipif(load() is None, reason="no compiler built the native engine")
@@ -44,6 +46,55 @@ def differentiated(family: str, filters: int, engine, dtype=torch.float32) -> Di
     parameters = {name: value.to(dtype) for name, value in pack.parameters.items()}
     weights = torch.tensor([0.01], dtype=dtype)
     return engine(network(config.model)).differentiate(parameters, bins, dropout, weights)
+
+
+@needs_library
+@settings(max_examples=40, deadline=None)
+@given(
+    filters=st.integers(1, 50), height=st.integers(1, 9), columns=st.integers(1, 22),
+    sequences=st.integers(1, 7), layers=st.integers(1, 2), target=st.sampled_from([*usable()]),
+)  # fmt: skip
+def test_tiles_fit_states_of_any_size(filters, height, columns, sequences, layers, target):
+    case = Case(
+        # Without a cutoff nothing depends on the side of a kink.
+        model=ModelConfig(
+            filters=filters, height=height, layers=layers, weight_copies=2, gate_cutoff=1.0
+        ),
+        bins=((columns, columns),),
+        sequences=sequences,
+        dropout=0.1,
+    )
+    ours = case.found(NativeEngine(case.network(), target=target), torch.float32)
+    exact = case.found(AutogradEngine(case.network()), torch.float64)
+
+    torch.testing.assert_close(ours.losses.double(), exact.losses.double(), rtol=1e-5, atol=0)
+    # A tensor that has next to no gradient is measured beside the others.
+    whole = torch.cat([value.flatten() for value in exact.gradients.values()]).norm()
+    for name, value in exact.gradients.items():
+        bound = 3e-5 * max(float(value.norm()), 1e-2 * float(whole))
+        assert (ours.gradients[name].double() - value).norm() < bound, name
+
+
+@needs_library
+@settings(max_examples=40, deadline=None)
+@given(
+    filters=st.integers(3, 100), columns=st.integers(1, 30), sequences=st.integers(1, 40),
+    target=st.sampled_from([*usable()]),
+)  # fmt: skip
+def test_tiles_fit_lines_of_any_length(filters, columns, sequences, target):
+    case = Case(
+        model=ModelConfig(
+            family="diagonal_neural_gpu", filters=filters, input_symbols=9, output_symbols=7
+        ),
+        bins=((columns, columns),),
+        sequences=sequences,
+    )
+    parameters, [batch] = case.parameters(torch.float32), case.batch()
+    doubles = {name: value.double() for name, value in parameters.items()}
+    ours = NativeEngine(case.network(), target=target).logits(parameters, batch)
+    exact = AutogradEngine(case.network()).logits(doubles, batch)
+
+    torch.testing.assert_close(ours.double(), exact, rtol=0, atol=3e-5 * float(exact.abs().max()))
 
 
 @needs_library

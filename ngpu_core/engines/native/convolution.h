@@ -9,8 +9,8 @@
 // are multiplied point by point (winograd.h, products.h): some tiles at a time, so that what a thread
 // works on stays in its cache. A kernel goes to the points when it is used: kept there, it would be
 // four times as large. A small one does so as a whole, and meets a few tiles at a time; a large one
-// block by block, each meeting many tiles. The gradient of the input is the same function with the kernel flipped and
-// transposed.
+// block by block, each meeting many tiles. The gradient of the input is the same function with the
+// kernel flipped and transposed.
 #pragma once
 
 #include <algorithm>
@@ -131,7 +131,8 @@ struct Workspace {
         Sizes most;
         for (const KernelShape& shape : shapes) {
             const int all = shape.taps == 3 ? Tiles<true>{row}.count() : Tiles<false>{row}.count();
-            const int tiles = std::min(all, most_tiles(shape.taps)), vectors = shape.inputs * sequences / LANES;
+            const int tiles = std::min(all, most_tiles(shape.taps));
+            const int vectors = shape.inputs * sequences / LANES;
             most.inputs = std::max(most.inputs, tiles * tile(shape.taps, vectors));
             most.outputs = std::max(most.outputs, tiles * tile(shape.taps, BLOCK));
             most.kernel = std::max(
