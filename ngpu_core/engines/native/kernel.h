@@ -97,3 +97,13 @@ struct Kernel {
         return place.start + (size_t(dx * shape.taps + dy) * shape.inputs + input) * place.stride;
     }
 };
+
+// What the convolutions of a unit of either family need.
+template <int SEQUENCES>
+Workspace::Sizes workspace_of_unit(const Row& row, const Kernel<SEQUENCES>& gates,
+                                   const Kernel<SEQUENCES>& candidate, bool training) {
+    if (!training)
+        return Workspace::sizes(row, SEQUENCES, {gates.forward(), candidate.forward()});
+    return Workspace::sizes(row, SEQUENCES,
+                            {gates.forward(), candidate.forward(), gates.backward()});
+}

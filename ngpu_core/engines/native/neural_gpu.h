@@ -167,12 +167,8 @@ class NeuralGpu {
             mask = seen_positions(sequences);
             kept = std::make_unique<Kept>(row, vectors, times, step.layers, step.segment,
                                           gradients != nullptr);
-            const auto sizes = gradients ? Workspace::sizes(row, SEQUENCES, {net.gates_.forward(),
-                                                                             net.gates_.backward(),
-                                                                             net.candidate_.forward()})
-                                         : Workspace::sizes(row, SEQUENCES,
-                                                            {net.gates_.forward(),
-                                                             net.candidate_.forward()});
+            const auto sizes =
+                workspace_of_unit(row, net.gates_, net.candidate_, gradients != nullptr);
             Memory memory(Use::run, kept->floats(gradients ? 6 : 1) + sizes.floats());
             kept->take(memory);
             reset = kept->array(memory, 1);
