@@ -9,7 +9,7 @@ import torch
 from benchmarks.peers.naive import memory
 from benchmarks.worker import serve
 from benchmarks.workload import Workload
-from ngpu_core.engines.choice import choose
+from ngpu_core.engines.choice import choose, torch_threads
 from ngpu_core.engines.engine import Engine
 from ngpu_core.evaluation import test
 from ngpu_core.randomness import stream
@@ -69,6 +69,7 @@ def main() -> None:
     engine = choose(
         workload.config, device=asked.device, threads=asked.threads, asked=asked.backend
     )
+    torch.set_num_threads(torch_threads(engine, asked.threads))
     about = {"torch": torch.__version__, "engine": engine.name}
     if asked.device != "cpu":
         about["gpu"] = torch.cuda.get_device_name()

@@ -78,3 +78,11 @@ def choose(
             return makers[name]()
         _say_once(f"the {name} engine is left out, {_LOSS[name]}: {reasons[name]}")
     raise AssertionError("autograd computes everything")
+
+
+def torch_threads(engine: Engine, threads: int) -> int:
+    """Threads torch's own operations should have beside an engine that has threads of its own.
+
+    Those of the native engine leave torch so little to do that waking more costs than it saves.
+    """
+    return 1 if engine.releases_interpreter else threads
