@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands import processes, queries, seeds, sweeps
+from service.commands import processes, queries, seeds, sweeps, verification
 from service.commands.train import train
 from service.printing import message
 
@@ -27,6 +27,7 @@ app.command()(processes.api)
 app.command()(processes.scheduler)
 app.command()(processes.demo)
 app.add_typer(processes.db, name="db")
+sweeps.app.command()(verification.verify)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
 app.command()(train)

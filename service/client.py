@@ -130,6 +130,11 @@ class Client:
         """Delete a sweep that has ended, with all its rows."""
         self._request("DELETE", f"/sweeps/{sweep_id}")
 
+    def verify(self, sweep_id: str, *, checkpoints: bool = True) -> Json:
+        """The proof that a sweep is whole; reading many checkpoints may take minutes."""
+        query = "" if checkpoints else "?checkpoints=false"
+        return self._json("GET", f"/sweeps/{sweep_id}/verify{query}", timeout=None)
+
     def success(self, sweep_id: str) -> list[Json]:
         """Success fractions, a row a configuration."""
         return list(self._pages(f"/sweeps/{sweep_id}/success", {}))
