@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands import processes, queries, seeds, sweeps, verification
+from service.commands import checkpoints, processes, queries, seeds, sweeps, verification
 from service.commands.train import train
 from service.printing import message
 
@@ -30,6 +30,7 @@ app.add_typer(processes.db, name="db")
 sweeps.app.command()(verification.verify)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
+app.add_typer(checkpoints.app, name="checkpoints")
 app.command()(train)
 app.command()(queries.sql)
 app.command()(processes.version)
