@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from service.commands import checkpoints, processes, queries, seeds, sweeps, verification
+from service.commands.doctor import doctor
 from service.commands.train import train
 from service.printing import message
 
@@ -33,6 +34,7 @@ app.add_typer(seeds.app, name="seed")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.command()(train)
 app.command()(queries.sql)
+app.command()(doctor)
 app.command()(processes.version)
 
 
