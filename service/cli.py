@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands import checkpoints, processes, queries, seeds, sweeps, verification
+from service.commands import backup, checkpoints, processes, queries, seeds, sweeps, verification
 from service.commands.doctor import doctor
 from service.commands.train import train
 from service.printing import message
@@ -27,6 +27,8 @@ app.command()(processes.serve)
 app.command()(processes.api)
 app.command()(processes.scheduler)
 app.command()(processes.demo)
+processes.db.command("backup")(backup.backup)
+processes.db.command("restore")(backup.restore)
 app.add_typer(processes.db, name="db")
 sweeps.app.command()(verification.verify)
 app.add_typer(sweeps.app, name="sweep")
