@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from service.commands import backup, checkpoints, processes, queries, seeds, sweeps, verification
+from service.commands.bundle import bundle
 from service.commands.doctor import doctor
 from service.commands.train import train
 from service.printing import message
@@ -31,6 +32,7 @@ processes.db.command("backup")(backup.backup)
 processes.db.command("restore")(backup.restore)
 app.add_typer(processes.db, name="db")
 sweeps.app.command()(verification.verify)
+sweeps.app.command()(bundle)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
 app.add_typer(checkpoints.app, name="checkpoints")
