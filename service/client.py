@@ -184,6 +184,10 @@ class Client:
         """Errors of one seed run by task and length."""
         return list(self._pages(f"/seeds/{seed_run_id}/evaluations", {}))
 
+    def seed_logs(self, seed_run_id: int, *, limit: int = 100) -> list[Json]:
+        """The last lines of the log that name a seed run, the oldest first."""
+        return self._get(f"/seeds/{seed_run_id}/logs", {"limit": limit})["items"]
+
     def tasks(self) -> list[Json]:
         """Every task."""
         return list(self._pages("/tasks", {}))
