@@ -41,6 +41,7 @@ from service.control.reconcile import (
     SweepFacts,
     reconcile,
 )
+from service.control.webhooks import Webhooks
 from service.logs import configure_logging
 from service.settings import Settings
 
@@ -65,6 +66,7 @@ class Scheduler:
         self._children = Children(settings)
         self._cluster = LocalCluster(settings)
         self._collector = Collector(self._engine, settings.checkpoints)
+        self._webhooks = Webhooks(self._engine, settings)
         self._leads = False
         self._renewed = self._amnesty = float("-inf")
         self._rows: dict[str, Row] = {}
@@ -92,6 +94,7 @@ class Scheduler:
             self._perform(action)
         self._cluster.rest(needed=any(fact.open for fact in facts))
         self._collector.look()
+        self._webhooks.look()
 
     def outage(self) -> None:
         """The record did not answer: what it says about leases is old."""
