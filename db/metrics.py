@@ -1,4 +1,4 @@
-"""The record in a few numbers, for monitoring: five queries over counts and indexes, never rows."""
+"""The record in a few numbers, for monitoring: seven queries for counts, never for rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
