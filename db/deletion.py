@@ -7,6 +7,7 @@ from db.models import (
     carry_trials,
     checkpoints,
     configurations,
+    deliveries,
     evaluations,
     events,
     packs,
@@ -29,7 +30,7 @@ _OF_SEED_RUNS = (
     training_epochs,
     evaluations,
 )
-_OF_SWEEP = (seed_runs, packs, configurations, events, runners)
+_OF_SWEEP = (seed_runs, packs, configurations, events, deliveries, runners)
 
 
 def delete_sweep(conn: Connection, sweep_id: str) -> None:

@@ -278,6 +278,19 @@ events = Table(
     sqlite_with_rowid=False,
 )
 
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("sweep_id", Text, ForeignKey("sweeps.id"), primary_key=True),
+    # Of the event that is told.
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", UtcTime),
+    Column("delivered_at", UtcTime),
+    Column("error", Text),
+    sqlite_with_rowid=False,
+)
+
 runners = Table(
     "runners",
     metadata,

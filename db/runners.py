@@ -100,6 +100,12 @@ def lease_owner(conn: Connection, name: str) -> str | None:
     return conn.execute(select(leases.c.owner).where(leases.c.name == name)).scalar()
 
 
+def lease_is_held(conn: Connection, name: str) -> bool:
+    """Whether somebody holds a named lease that has not run out."""
+    held = select(leases.c.name).where(leases.c.name == name, leases.c.until >= now())
+    return conn.execute(held).first() is not None
+
+
 def release_lease(conn: Connection, name: str, owner: str) -> None:
     """Give a named lease up, so that another need not wait for its end."""
     conn.execute(delete(leases).where(leases.c.name == name, leases.c.owner == owner))

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 
 from db.engine import open_engine, upgrade
-from service import problems
-from service.api import catalog, events, health, results, seeds, sweeps
+from service import metrics, problems
+from service.api import catalog, events, health, logs, results, seeds, sweeps, verification
 from service.api.parameters import refuse_unknown
 from service.dashboard import pages
 from service.settings import Settings
@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.include_router(_api())
     pages.mount(app)
+    metrics.install(app)
     return app
 
 
@@ -43,7 +44,7 @@ def _api() -> APIRouter:
     api = APIRouter(
         prefix=API, dependencies=[Depends(refuse_unknown)], responses=problems.responses(422)
     )
-    for part in (sweeps, results, events, seeds, catalog, health):
+    for part in (sweeps, results, verification, events, seeds, logs, catalog, health):
         api.include_router(part.router)
     return api
 
@@ -56,5 +57,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.make_home()
         upgrade(engine)
     app.state.engine = engine
+    app.state.metrics.watch(engine)
     yield
     engine.dispose()

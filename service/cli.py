@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from service.commands import processes, queries, seeds, sweeps
+from service.commands import backup, checkpoints, processes, queries, seeds, sweeps, verification
+from service.commands.bundle import bundle
+from service.commands.doctor import doctor
 from service.commands.train import train
 from service.printing import message
 
@@ -26,11 +28,17 @@ app.command()(processes.serve)
 app.command()(processes.api)
 app.command()(processes.scheduler)
 app.command()(processes.demo)
+processes.db.command("backup")(backup.backup)
+processes.db.command("restore")(backup.restore)
 app.add_typer(processes.db, name="db")
+sweeps.app.command()(verification.verify)
+sweeps.app.command()(bundle)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
+app.add_typer(checkpoints.app, name="checkpoints")
 app.command()(train)
 app.command()(queries.sql)
+app.command()(doctor)
 app.command()(processes.version)
 
 

@@ -130,6 +130,11 @@ class Client:
         """Delete a sweep that has ended, with all its rows."""
         self._request("DELETE", f"/sweeps/{sweep_id}")
 
+    def verify(self, sweep_id: str, *, checkpoints: bool = True) -> Json:
+        """The proof that a sweep is whole; reading many checkpoints may take minutes."""
+        query = "" if checkpoints else "?checkpoints=false"
+        return self._json("GET", f"/sweeps/{sweep_id}/verify{query}", timeout=None)
+
     def success(self, sweep_id: str) -> list[Json]:
         """Success fractions, a row a configuration."""
         return list(self._pages(f"/sweeps/{sweep_id}/success", {}))
@@ -178,6 +183,10 @@ class Client:
     def seed_evaluations(self, seed_run_id: int) -> list[Json]:
         """Errors of one seed run by task and length."""
         return list(self._pages(f"/seeds/{seed_run_id}/evaluations", {}))
+
+    def seed_logs(self, seed_run_id: int, *, limit: int = 100) -> list[Json]:
+        """The last lines of the log that name a seed run, the oldest first."""
+        return self._get(f"/seeds/{seed_run_id}/logs", {"limit": limit})["items"]
 
     def tasks(self) -> list[Json]:
         """Every task."""

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     #: `ray`, or `local`: the same trials one after another in the runner's own process.
     runner: Literal["ray", "local"] = "ray"
     log_format: Literal["text", "json"] = "text"
+    #: Address that is told the end of every sweep; None tells nobody.
+    webhook_url: str | None = Field(default=None, pattern="^https?://")
+    #: What signs it; both sides know it.
+    webhook_secret: str | None = Field(default=None, repr=False, validate_default=True)
 
     @field_validator("home")
     @classmethod
@@ -61,6 +65,13 @@ class Settings(BaseSettings):
             return url.rstrip("/")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(info.data["host"], info.data["host"])
         return f"http://{f'[{host}]' if ':' in host else host}:{info.data['port']}"
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signed(cls, secret: str | None, info: Any) -> str | None:
+        if info.data.get("webhook_url") and not secret:
+            raise ValueError("webhook_url needs a secret to sign with: set webhook_secret")
+        return secret
 
     @classmethod
     def settings_customise_sources(

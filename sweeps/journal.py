@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from ngpu_core.checkpoint import CorruptCheckpoint, load_seed, save_seed
 from ngpu_core.engines.engine import Engine
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
@@ -129,6 +131,13 @@ class Journal:
         keep = ended.outcome is Outcome.FINISHED
         ref = self._save(trainer, ended.seed, ended.step) if keep else None
         self._recorder.end_seed(self._rows, ended, ref, wall_seconds=self._wall_seconds)
+        structlog.get_logger().info(
+            "seed ended",
+            **{**self._work.identity, "seeds": [ended.seed]},
+            outcome=ended.outcome.value,
+            step=ended.step,
+            reason=ended.reason,
+        )
         self.ended.add(ended.seed)
         self._active = tuple(seed for seed in self._active if seed != ended.seed)
         self._written()

@@ -61,5 +61,5 @@ def _run_pack(
                 queue.release(work.pack_id, work.fence, None)
                 return
     except Exception:
-        structlog.get_logger().exception("trial broke", pack=work.pack_id)
+        structlog.get_logger().exception("trial broke", **work.identity)
         queue.release(work.pack_id, work.fence, traceback.format_exc())

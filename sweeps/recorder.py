@@ -7,7 +7,7 @@ names the fence it was given. A worker that lost its pack therefore cannot chang
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ngpu_core.config import RunConfig
 from ngpu_core.events import Measurement, SeedEnded
@@ -51,6 +51,17 @@ class PackWork:
     gpu: float = 0.0
     #: Seconds earlier attempts trained.
     wall_seconds: float = 0.0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every line of a log about it names."""
+        return {
+            "sweep": self.sweep_id,
+            "configuration": self.configuration_id,
+            "pack": self.pack_id,
+            "fence": self.fence,
+            "seeds": list(self.seeds),
+        }
 
 
 class Recorder(Protocol):

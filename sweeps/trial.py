@@ -99,7 +99,7 @@ def trial_steps(
         OSError: A checkpoint cannot be written.
     """
     torch.set_num_threads(work.cpu)
-    log = structlog.get_logger().bind(pack=work.pack_id, fence=work.fence, seeds=list(work.seeds))
+    log = structlog.get_logger().bind(**work.identity)
     log.info("trial started", resumed_at=work.resume[0].step if work.resume else 0)
     journal = Journal(work, recorder, checkpoints, flush_seconds)
     with LeaseKeeper(recorder) as lease:
@@ -111,6 +111,7 @@ def trial_steps(
         except Fenced:
             end = TrialEnd.FENCED
         except (_TrainingRaised, TooLarge) as error:
+            log.error("training raised", exception=str(error))
             end = _report(recorder, str(error))
     log.info("trial ended", end=end.value)
     return end
@@ -186,9 +187,8 @@ class _Trial:
         smaller = smaller_parts(self._work, replace(part, seeds=seeds), fault)
         structlog.get_logger().warning(
             "out of memory, going on with less at once",
-            pack=self._work.pack_id,
+            **{**self._work.identity, "seeds": [list(one.seeds) for one in smaller]},
             step=self._journal.checkpointed,
-            seeds=[list(one.seeds) for one in smaller],
             segment=smaller[0].segment,
             fault=fault,
         )

@@ -9,7 +9,21 @@ from service.printing import Output, OutputOption, message, print_object, print_
 
 app = typer.Typer(help="Look at one seed run.", no_args_is_help=True)
 
+LOG_COLUMNS = ("timestamp", "level", "event", "fields", "text")
 EVALUATION_COLUMNS = ("task", "length", "step", "sequences", "sequence_error", "symbol_error")
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    seed_run_id: Annotated[int, typer.Argument(metavar="SEED_RUN", help="Its seed_run_id.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Lines at most.")] = 100,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the last lines of the log that name a seed run."""
+    with client_of(context) as client:
+        lines = client.seed_logs(seed_run_id, limit=limit)
+    print_rows(lines, output, columns=LOG_COLUMNS)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from db.runners import (
 )
 from db.transitions import fail_sweep, finish_sweep
 from service.control.children import GRACE_SECONDS, REGISTER_SECONDS, Children
+from service.control.collector import Collector
 from service.control.local_ray import LocalCluster
 from service.control.processes import ProcessId, lives, orphaned, stop_on_signals, this_process
 from service.control.reconcile import (
@@ -40,6 +41,7 @@ from service.control.reconcile import (
     SweepFacts,
     reconcile,
 )
+from service.control.webhooks import Webhooks
 from service.logs import configure_logging
 from service.settings import Settings
 
@@ -63,6 +65,8 @@ class Scheduler:
         self._me = this_process()
         self._children = Children(settings)
         self._cluster = LocalCluster(settings)
+        self._collector = Collector(self._engine, settings.checkpoints)
+        self._webhooks = Webhooks(self._engine, settings)
         self._leads = False
         self._renewed = self._amnesty = float("-inf")
         self._rows: dict[str, Row] = {}
@@ -89,6 +93,8 @@ class Scheduler:
         for action in reconcile(facts):
             self._perform(action)
         self._cluster.rest(needed=any(fact.open for fact in facts))
+        self._collector.look()
+        self._webhooks.look()
 
     def outage(self) -> None:
         """The record did not answer: what it says about leases is old."""

@@ -19,6 +19,7 @@ from db.giving_back import fail_pack
 from db.submission import cancel, retry
 from ngpu_core.checkpoint import CorruptCheckpoint
 from ngpu_core.config import RunConfig
+from service.collection import collect
 from service.control.recording import LEASE_SECONDS
 from sweeps.trial import TrialEnd, trial_steps
 from tests.sweeps.bench import Bench, KilledAtCall, claimed
@@ -86,6 +87,8 @@ def test_a_trial_killed_at_any_writes_and_resumed_leaves_the_rows_of_an_undistur
         # A kill between a seed's last commit and its tidying leaves the one file it replaced.
         after_commit = sum(committed for _, committed in kills)
         assert len(bench.files()) - len(pointed) <= after_commit
+        collect(bench.engine, bench.checkpoints)
+        assert set(bench.files()) == pointed
         assert fired[0]
         bench.engine.dispose()
 
