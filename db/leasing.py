@@ -36,7 +36,15 @@ from db.models import (
     sweeps,
     training_epochs,
 )
-from db.states import OPEN_PACKS, OPEN_SEEDS, OPEN_SWEEPS, Desired, PackState, SeedState
+from db.states import (
+    OPEN_PACKS,
+    OPEN_SEEDS,
+    OPEN_SWEEPS,
+    TRAINING,
+    Desired,
+    PackState,
+    SeedState,
+)
 
 #: Every table with rows a worker wrote at some step of a seed run.
 MEASURED = (evaluations, training_epochs, carry_trials, carry_results, probe_results)
@@ -136,7 +144,7 @@ def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[A
         .join(configurations, configurations.c.id == p.configuration_id)
         .where(
             p.sweep_id == sweep_id,
-            sweeps.c.desired == Desired.RUN,
+            sweeps.c.desired.in_(TRAINING),
             sweeps.c.state.in_(OPEN_SWEEPS),
             sweeps.c.runner_epoch <= epoch,
             or_(waits, orphaned),
@@ -238,7 +246,7 @@ def held(pack_id: int, fence: int) -> ColumnElement[bool]:
 
 def renew(
     conn: Connection, pack_id: int, fence: int, lease_seconds: float, *, progress: bool = False
-) -> None:
+) -> Desired:
     """Prolong a lease; its row stays locked to the end of the transaction.
 
     Args:
@@ -248,17 +256,23 @@ def renew(
         lease_seconds: From now.
         progress: The training moved, as opposed to: its process lives.
 
+    Returns:
+        What the user wants of the pack's sweep.
+
     Raises:
         LeaseLost: The pack changed hands, was cancelled or has ended.
     """
     moved = {"progress_at": now()} if progress else {}
+    wanted = select(sweeps.c.desired).where(sweeps.c.id == packs.c.sweep_id).scalar_subquery()
     renewed = conn.execute(
         update(packs)
         .where(held(pack_id, fence))
         .values(lease_until=in_seconds(lease_seconds), **moved)
-    )
-    if renewed.rowcount == 0:
+        .returning(wanted)
+    ).scalar()
+    if renewed is None:
         raise LeaseLost(pack_id, fence)
+    return Desired(renewed)
 
 
 def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
@@ -305,15 +319,19 @@ def forget_checkpoints(conn: Connection, pack_id: int, fence: int) -> None:
 
 
 def exhausted(conn: Connection, sweep_id: str) -> bool:
-    """Whether no pack is pending or leased, or the sweep is not to run (any more)."""
+    """Whether a runner of the sweep has nothing to wait for.
+
+    That is: no pack is pending or leased, the sweep is not to run any more, or it is to pause and
+    the last worker has left. Until then the pause may be called off.
+    """
     p, s = packs.c, sweeps.c
-    open_pack = exists().where(p.sweep_id == s.id, p.state.in_(OPEN_PACKS))
+    claimable = and_(s.desired.in_(TRAINING), p.state.in_(OPEN_PACKS))
+    leaving = and_(s.desired == Desired.PAUSE, p.state == PackState.LEASED)
     wanted = conn.execute(
         select(s.id).where(
             s.id == sweep_id,
-            s.desired == Desired.RUN,
             s.state.in_(OPEN_SWEEPS),
-            open_pack,
+            exists().where(p.sweep_id == s.id, or_(claimable, leaving)),
         )
     )
     return wanted.first() is None

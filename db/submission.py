@@ -1,4 +1,4 @@
-"""What a user does to a sweep: submit, extend, retry (and `cancel`, which is a transition)."""
+"""What a user adds to a sweep: submit, extend, retry. The rest are `db.transitions`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from db.identifiers import new_id
 from db.models import configurations, packs, seed_runs, sweeps
 from db.states import (
     OPEN_SWEEPS,
+    UNENDED_SWEEPS,
     Desired,
     EventKind,
     PackState,
@@ -254,7 +255,7 @@ def extend(
     packs: Sequence[NewPack],
     code_version: str,
 ) -> int:
-    """Add seeds to a sweep that is queued, running or finished; a finished one is queued again.
+    """Add seeds to a sweep that has finished or not ended; a finished one is queued again.
 
     The stored spec becomes `spec` (the same with more seeds), while the sweep's digest stays that
     of its submission: who submits the original spec again still gets this sweep.
@@ -275,7 +276,7 @@ def extend(
         SeedsExist: Some of the seeds are there already; nothing was added.
     """
     sweep = lock_sweep(conn, sweep_id)
-    require_state(sweep, "be extended", (*OPEN_SWEEPS, SweepState.FINISHED))
+    require_state(sweep, "be extended", (*OPEN_SWEEPS, SweepState.FINISHED, SweepState.PAUSED))
     positions = _positions(conn, sweep_id)
     _refuse_existing(conn, sweep_id, positions, packs)
     added = _insert_packs(conn, sweep_id, positions, packs, code_version)
@@ -320,7 +321,7 @@ def retry(conn: Connection, sweep_id: str, *, include_cancelled: bool = False) -
     if sweep.state == SweepState.CANCELLED and not include_cancelled:
         ended = (SweepState.FINISHED, SweepState.FAILED)
         verb = "be retried without its cancelled seed runs"
-        raise WrongState(sweep_id, sweep.state, verb, (*OPEN_SWEEPS, *ended))
+        raise WrongState(sweep_id, sweep.state, verb, (*UNENDED_SWEEPS, *ended))
     again = [SeedState.FAILED, *([SeedState.CANCELLED] if include_cancelled else [])]
     seeds = _retry_seeds(conn, sweep_id, again)
     if seeds:

@@ -12,13 +12,15 @@ RENEW_SECONDS = 5.0
 
 
 class LeaseKeeper(threading.Thread):
-    """Renews the lease in a thread; a lost lease is noticed by `check`."""
+    """Renews the lease in a thread; `check` notices a lost lease, `leaving` a wish to pause."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._recorder = recorder
         self._closed = threading.Event()
         self._lost = threading.Event()
+        #: Whether the worker is to give the pack back at its next checkpoint.
+        self.leaving = False
 
     def __enter__(self) -> "LeaseKeeper":
         self.start()
@@ -42,7 +44,7 @@ class LeaseKeeper(threading.Thread):
         """Renew until closed; a record that is away is tried again, the flushes judge it."""
         while not self._closed.wait(RENEW_SECONDS):
             try:
-                self._recorder.renew()
+                self.leaving = not self._recorder.renew()
             except Fenced:
                 self._lost.set()
                 return

@@ -37,8 +37,14 @@ class TrialEnd(StrEnum):
     COMPLETE = "complete"
     #: The pack was taken away, as by a cancel; nothing more was written.
     FENCED = "fenced"
+    #: The sweep is to pause: the pack was given back at a checkpoint.
+    RELEASED = "released"
     #: The training raised; the record was told.
     FAILED = "failed"
+
+
+class _Leaving(Exception):
+    """All seeds of the pack are at a checkpoint, and the worker is to leave."""
 
 
 class _TrainingRaised(Exception):
@@ -108,6 +114,9 @@ def trial_steps(
             yield from trial.train()
             recorder.complete()
             end = TrialEnd.COMPLETE
+        except _Leaving:
+            recorder.release()
+            end = TrialEnd.RELEASED
         except Fenced:
             end = TrialEnd.FENCED
         except (_TrainingRaised, TooLarge) as error:
@@ -174,6 +183,7 @@ class _Trial:
                 through.append(left)
         if through:
             self._journal.point_to([ref for left in through for ref in left.refs])
+            self._leave_if_asked()
             yield self._journal.step
         return [left.part for left in through]
 
@@ -215,7 +225,7 @@ class _Trial:
         journal.note_engine(trainer.engine, part.seeds)
         for event in _guarded(trainer):
             self._lease.check()
-            late = time.monotonic() >= due if until is None else event.step == until
+            late = self._due(due) if until is None else event.step == until
             if not (isinstance(event, EpochEnd) and event.active and late):
                 if journal.take(event, trainer):
                     yield journal.step
@@ -226,9 +236,17 @@ class _Trial:
                 journal.flush()
                 return _Left(part=replace(part, seeds=event.active), refs=refs)
             journal.point_to(refs)
+            self._leave_if_asked()
             due = time.monotonic() + self._checkpoint_seconds
             yield journal.step
         return None
+
+    def _due(self, due: float) -> bool:
+        return self._lease.leaving or time.monotonic() >= due
+
+    def _leave_if_asked(self) -> None:
+        if self._lease.leaving:
+            raise _Leaving
 
     def _trainer(self, part: Part) -> PackTrainer:
         states = self._journal.begin(part.seeds)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from db import giving_back, leasing, recording
 from db.engine import open_engine, reading, writing
 from db.errors import LeaseLost
+from db.states import TRAINING, Desired
 from ngpu_core.config import RunConfig
 from ngpu_core.events import (
     CarryThreshold,
@@ -134,9 +135,14 @@ class SqlRecorder:
         pack, fence = self._lease.pack_id, self._lease.fence
         self._write(lambda conn: leasing.forget_checkpoints(conn, pack, fence))
 
-    def renew(self) -> None:
-        """Say that the worker lives; tries once."""
-        _renew(self._engine, self._lease.pack_id, self._lease.fence)
+    def release(self) -> None:
+        """Give the pack back, uncharged; harmless when it is another's by now."""
+        pack, fence = self._lease.pack_id, self._lease.fence
+        self._write(lambda conn: giving_back.release_pack(conn, pack, fence, None))
+
+    def renew(self) -> bool:
+        """Say that the worker lives, tries once; whether it is to go on."""
+        return _renew(self._engine, self._lease.pack_id, self._lease.fence) in TRAINING
 
     def _write(self, act: Callable[[Connection], T]) -> T:
         return _persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)
@@ -230,10 +236,10 @@ def _pointer(checkpoint: leasing.Checkpoint) -> dict[str, Any]:
     return {**asdict(checkpoint), "bytes": checkpoint.bytes or 0}
 
 
-def _renew(engine: Engine, pack_id: int, fence: int) -> None:
+def _renew(engine: Engine, pack_id: int, fence: int) -> Desired:
     try:
         with writing(engine) as conn:
-            leasing.renew(conn, pack_id, fence, LEASE_SECONDS)
+            return leasing.renew(conn, pack_id, fence, LEASE_SECONDS)
     except LeaseLost as error:
         raise Fenced(str(error)) from error
 

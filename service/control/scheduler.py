@@ -26,7 +26,7 @@ from db.runners import (
     release_lease,
     sweeps_to_reconcile,
 )
-from db.transitions import fail_sweep, finish_sweep
+from db.transitions import fail_sweep, finish_sweep, rest_sweep
 from service.control.children import GRACE_SECONDS, REGISTER_SECONDS, Children
 from service.control.local_ray import LocalCluster
 from service.control.processes import ProcessId, lives, orphaned, stop_on_signals, this_process
@@ -34,6 +34,7 @@ from service.control.reconcile import (
     Action,
     Finish,
     Forget,
+    Rest,
     RunnerFacts,
     Start,
     Stop,
@@ -88,7 +89,7 @@ class Scheduler:
         facts = [self._facts(row) for row in self._rows.values()]
         for action in reconcile(facts):
             self._perform(action)
-        self._cluster.rest(needed=any(fact.open for fact in facts))
+        self._cluster.rest(needed=any(fact.open or fact.live for fact in facts))
 
     def outage(self) -> None:
         """The record did not answer: what it says about leases is old."""
@@ -133,6 +134,7 @@ class Scheduler:
         return SweepFacts(
             sweep_id=row["id"],
             state=row["state"],
+            desired=row["desired"],
             pending=row["packs_claimable"] + row["packs_waiting"],
             leased=row["packs_leased"],
             runner=self._runner_facts(row),
@@ -172,6 +174,9 @@ class Scheduler:
             case Finish():
                 with writing(self._engine) as conn:
                     finish_sweep(conn, action.sweep_id)
+            case Rest():
+                with writing(self._engine) as conn:
+                    rest_sweep(conn, action.sweep_id)
             case Forget():
                 with writing(self._engine) as conn:
                     drop_runner(conn, action.sweep_id, row["epoch"])

@@ -7,6 +7,7 @@ import pytest
 
 from db.engine import writing
 from db.submission import cancel
+from db.transitions import pause, resume, stop
 from service.control.local_ray import LocalCluster, ray_environment
 from service.settings import Settings
 from tests.service.live import (
@@ -70,6 +71,42 @@ def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) 
         before = service.rows(sweep)
         wait_until(lambda: not service.named(RUNNER), 15, service.log)
         assert service.rows(sweep) == before
+        assert service.stop() == 0
+
+
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undisturbed(
+    tmp_path: Path, runner: str
+) -> None:
+    with running(tmp_path, runner) as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        with writing(service.engine) as conn:
+            pause(conn, sweep)
+        wait_until(lambda: service.state(sweep) in ("paused", "finished"), 60, service.log)
+        assert service.state(sweep) == "paused"
+        wait_until(lambda: not service.named(RUNNER), 60, service.log)
+        before = service.rows(sweep)
+        time.sleep(2)
+        assert service.rows(sweep) == before
+        with writing(service.engine) as conn:
+            resume(conn, sweep)
+        wait_for_end(service, sweep)
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+
+
+def test_a_sweep_stopped_while_it_trains_finishes_what_it_began(tmp_path: Path) -> None:
+    with running(tmp_path, "local") as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        with writing(service.engine) as conn:
+            stop(conn, sweep)
+        wait_for_end(service, sweep)
+        seeds = {row[1]: row[2] for row in results(service.engine, sweep)["seeds"]}
+        assert seeds == {0: "finished", 1: "finished", 2: "cancelled"}
         assert service.stop() == 0
 
 
