@@ -127,6 +127,8 @@ packs = Table(
     Column("not_before", UtcTime),
     Column("user_attempts", Integer, nullable=False),
     Column("infra_attempts", Integer, nullable=False),
+    # Of the infrastructure's faults, those in which the worker lived and got no further.
+    Column("stalls", Integer, nullable=False, server_default="0"),
     Column("error", Text),
     _one_of("state", PackState),
     CheckConstraint("state <> 'leased' OR lease_until IS NOT NULL", name="leased"),

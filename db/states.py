@@ -112,6 +112,8 @@ class EventKind(StrEnum):
     EXTENDED = "extended"
     #: A pack kept failing and was cut in two.
     PACK_SPLIT = "pack_split"
+    #: A pack got no further though its worker lived, and was taken away.
+    PACK_STALLED = "pack_stalled"
     #: A pack was given up and its open seed runs failed.
     PACK_FAILED = "pack_failed"
 

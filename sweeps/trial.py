@@ -20,7 +20,7 @@ from ngpu_core.events import EpochEnd, Event
 from ngpu_core.training import PackTrainer
 from sweeps.device_memory import free_memory, give_back, is_out_of_memory
 from sweeps.journal import Journal
-from sweeps.lease import LeaseKeeper
+from sweeps.lease import LeaseKeeper, stay
 from sweeps.parts import Part, TooLarge, device, engine_of, planned_parts, smaller_parts
 from sweeps.recorder import CheckpointRef, Fenced, PackWork, Recorder
 
@@ -81,6 +81,7 @@ def trial_steps(
     checkpoints: Path,
     flush_seconds: float = 1.0,
     checkpoint_seconds: float = 30.0,
+    on_hang: Callable[[], None] = stay,
 ) -> Generator[int, None, TrialEnd]:
     """Train a pack, pausing after every flush.
 
@@ -91,6 +92,8 @@ def trial_steps(
             `<sweep>/<configuration>/<seed>/<step>-<pack>-<fence>.pt` below it.
         flush_seconds: Rows are written at least this often, and every `FLUSH_ROWS` rows.
         checkpoint_seconds: Least time between two checkpoints of a running seed.
+        on_hang: Called in another thread when the pack was taken away and the training, which
+            should have noticed, hangs.
 
     Yields:
         The step reached, after each flush: a point where the trial may be left for good.
@@ -108,7 +111,7 @@ def trial_steps(
     log = structlog.get_logger().bind(pack=work.pack_id, fence=work.fence, seeds=list(work.seeds))
     log.info("trial started", resumed_at=work.resume[0].step if work.resume else 0)
     journal = Journal(work, recorder, checkpoints, flush_seconds)
-    with LeaseKeeper(recorder) as lease:
+    with LeaseKeeper(recorder, on_hang) as lease:
         trial = _Trial(work, journal, lease, checkpoint_seconds)
         try:
             yield from trial.train()

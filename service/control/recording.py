@@ -179,7 +179,8 @@ class SqlQueue:
 
     def renew(self, pack_id: int, fence: int) -> None:
         """Keep the lease of a pack that has not started yet; tries once."""
-        _renew(self._engine, pack_id, fence)
+        # It cannot stall while it waits for a processor.
+        _renew(self._engine, pack_id, fence, progress=True)
 
     def release(self, pack_id: int, fence: int, error: str | None) -> None:
         """Give a pack back, uncharged; harmless when it is another's by now."""
@@ -236,10 +237,10 @@ def _pointer(checkpoint: leasing.Checkpoint) -> dict[str, Any]:
     return {**asdict(checkpoint), "bytes": checkpoint.bytes or 0}
 
 
-def _renew(engine: Engine, pack_id: int, fence: int) -> Desired:
+def _renew(engine: Engine, pack_id: int, fence: int, *, progress: bool = False) -> Desired:
     try:
         with writing(engine) as conn:
-            return leasing.renew(conn, pack_id, fence, LEASE_SECONDS)
+            return leasing.renew(conn, pack_id, fence, LEASE_SECONDS, progress=progress)
     except LeaseLost as error:
         raise Fenced(str(error)) from error
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db.engine import is_current, open_engine, reading, upgrade, writing
 from db.errors import RecordError
-from db.giving_back import expire_leases
+from db.giving_back import expire_leases, take_stalled
 from db.runners import (
     acquire_lease,
     drop_runner,
@@ -84,6 +84,7 @@ class Scheduler:
         if not self._in_amnesty:
             with writing(self._engine) as conn:
                 expire_leases(conn)
+                take_stalled(conn, self._settings.stall_seconds)
         with reading(self._engine) as conn:
             self._rows = {row["id"]: row for row in sweeps_to_reconcile(conn)}
         facts = [self._facts(row) for row in self._rows.values()]

@@ -15,6 +15,7 @@ import psutil
 from sqlalchemy import Engine, func, select
 
 from db.engine import reading
+from db.events import events_since
 from db.models import packs, seed_runs, sweeps, training_epochs
 from service.control.processes import spawn
 from service.settings import Settings
@@ -122,6 +123,11 @@ class Service:
         with reading(self.engine) as conn:
             query = select(packs.c.fence).where(packs.c.sweep_id == sweep_id).order_by(packs.c.id)
             return list(conn.execute(query).scalars())
+
+    def kinds(self, sweep_id: str) -> list[str]:
+        """What has happened to the sweep."""
+        with reading(self.engine) as conn:
+            return [event["kind"] for event in events_since(conn, sweep_id)]
 
     def log(self) -> str:
         """Everything the processes wrote, for a failed assertion to show."""

@@ -1,5 +1,6 @@
 """kill -9, for real: whatever dies in the middle of a sweep, the sweep ends as if nothing had."""
 
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from service.settings import Settings
 from tests.service.live import (
     PACKS,
     Service,
+    alive,
     running,
     submit_long,
     undisturbed,
@@ -20,7 +22,7 @@ from tests.service.live import (
     wait_for_rows,
     wait_until,
 )
-from tests.sweeps.tiny import results
+from tests.sweeps.tiny import checkpoint_paths, results
 
 RUNNER = "service.control.runner"
 KEEPER = "service.control.keeper"
@@ -92,6 +94,28 @@ def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undist
         assert service.rows(sweep) == before
         with writing(service.engine) as conn:
             resume(conn, sweep)
+        wait_for_end(service, sweep)
+        assert_undisturbed(service, sweep)
+        assert service.stop() == 0
+
+
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_a_hung_training_loses_its_pack_and_its_process_ends(tmp_path: Path, runner: str) -> None:
+    with running(tmp_path, runner, stall_seconds=3) as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_until(lambda: len(checkpoint_paths(service.engine, sweep)) > 1, 90, service.log)
+        assert service.stop() == 0
+        path = service.settings.checkpoints / checkpoint_paths(service.engine, sweep)[0]
+        whole = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)  # whoever reads it waits for ever
+        service.start()
+        wait_until(lambda: "pack_stalled" in service.kinds(sweep), 90, service.log)
+        hung = service.named(RUNNER if runner == "local" else ACTOR)
+        path.unlink()
+        path.write_bytes(whole)
+        wait_until(lambda: not all(map(alive, hung)), 60, service.log)
         wait_for_end(service, sweep)
         assert_undisturbed(service, sweep)
         assert service.stop() == 0

@@ -19,18 +19,25 @@ CHECKS = {
         "'submitted', 'started', 'finished', 'cancelled', 'failed', 'retried', 'extended', "
         "'pack_split', 'pack_failed'",
         "'submitted', 'started', 'pausing', 'paused', 'resumed', 'stopping', 'finished', "
-        "'cancelled', 'failed', 'retried', 'extended', 'pack_split', 'pack_failed'",
+        "'cancelled', 'failed', 'retried', 'extended', 'pack_split', 'pack_stalled', "
+        "'pack_failed'",
     ),
 }
 #: What has no name before this revision takes the nearest one.
 FORMER = (
     "UPDATE sweeps SET state = 'queued' WHERE state = 'paused'",
     "UPDATE sweeps SET desired = 'run' WHERE desired IN ('pause', 'stop')",
-    "DELETE FROM events WHERE kind IN ('pausing', 'paused', 'resumed', 'stopping')",
+    "DELETE FROM events WHERE kind IN ('pausing', 'paused', 'resumed', 'stopping', 'pack_stalled')",
 )
 
 
+def _new_columns() -> list[tuple[str, sa.Column]]:
+    return [("packs", sa.Column("stalls", sa.Integer(), server_default="0", nullable=False))]
+
+
 def upgrade() -> None:
+    for table, new in _new_columns():
+        op.add_column(table, new)
     for (table, column), (before, after) in CHECKS.items():
         _permit(table, column, before, after)
 
@@ -40,6 +47,8 @@ def downgrade() -> None:
         op.execute(statement)
     for (table, column), (before, after) in CHECKS.items():
         _permit(table, column, after, before)
+    for table, new in _new_columns():
+        op.drop_column(table, new.name)
 
 
 def _permit(table: str, column: str, before: str, after: str) -> None:
