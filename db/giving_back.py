@@ -9,7 +9,7 @@ from enum import StrEnum
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from db import events
 from db.clock import in_seconds, now
@@ -17,7 +17,7 @@ from db.leasing import held
 from db.models import packs, seed_runs, sweeps
 from db.states import OPEN_SEEDS, EventKind, PackState, SeedState
 from db.submission import insert_pending_packs
-from db.transitions import lock_sweep
+from db.transitions import fail_sweep, lock_sweep
 
 #: Infrastructure faults a pack survives between two checkpoints.
 INFRASTRUCTURE_CAP = 20
@@ -150,7 +150,7 @@ def _lock_held(conn: Connection, pack_id: int, fence: int) -> Row[Any] | None:
         return None
     lock_sweep(conn, sweep_id)
     return conn.execute(
-        select(packs, sweeps.c.max_failures)
+        select(packs, sweeps.c.max_failures, sweeps.c.max_failed_seeds)
         .join(sweeps, sweeps.c.id == packs.c.sweep_id)
         .where(held(pack_id, fence))
         .with_for_update(of=packs)
@@ -241,4 +241,17 @@ def _give_up(conn: Connection, pack: Row[Any], error: str, **counted: int) -> Fa
     )
     body = {"pack": pack.id, "seeds": failed.rowcount, "error": error}
     events.append(conn, pack.sweep_id, EventKind.PACK_FAILED, body)
+    _keep_to_budget(conn, pack)
     return Fate.FAILED
+
+
+def _keep_to_budget(conn: Connection, pack: Row[Any]) -> None:
+    """Fail the sweep, whose row is locked, when too many of its seed runs have failed."""
+    if pack.max_failed_seeds is None:
+        return
+    s = seed_runs.c
+    query = select(func.count()).where(s.sweep_id == pack.sweep_id, s.state == SeedState.FAILED)
+    failed = conn.execute(query).scalar_one()
+    if failed > pack.max_failed_seeds:
+        reason = f"{failed} seed runs failed: retry.max_failed_seeds is {pack.max_failed_seeds}"
+        fail_sweep(conn, pack.sweep_id, reason, rest=SeedState.CANCELLED)

@@ -80,6 +80,8 @@ sweeps = Table(
     Column("success_when", Text, nullable=False),
     Column("success_task", Text),
     Column("max_failures", Integer, nullable=False),
+    # NULL: the sweep goes on however many of its seed runs fail.
+    Column("max_failed_seeds", Integer),
     Column("cpu", Integer, nullable=False),
     Column("gpu", Double, nullable=False),
     Column("code_version", Text, nullable=False),

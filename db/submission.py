@@ -69,6 +69,8 @@ class NewSweep:
     success_task: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     max_failures: int = 3
+    #: Failed seed runs beyond which the sweep fails; None: it never does for them.
+    max_failed_seeds: int | None = None
     cpu: int = 1
     #: GPUs, or a share of one, a trial.
     gpu: float = 0.0
@@ -132,6 +134,7 @@ def _insert_sweep(conn: Connection, sweep_id: str, key: str, sweep: NewSweep) ->
             success_when=sweep.success_when,
             success_task=sweep.success_task,
             max_failures=sweep.max_failures,
+            max_failed_seeds=sweep.max_failed_seeds,
             cpu=sweep.cpu,
             gpu=sweep.gpu,
             code_version=sweep.code_version,

@@ -82,8 +82,21 @@ def finish_sweep(conn: Connection, sweep_id: str) -> bool:
     return True
 
 
-def fail_sweep(conn: Connection, sweep_id: str, error: str) -> bool:
-    """queued | running | paused → failed: the service gives it up, and what is open fails with it.
+def fail_sweep(
+    conn: Connection,
+    sweep_id: str,
+    error: str,
+    *,
+    rest: SeedState = SeedState.FAILED,
+) -> bool:
+    """queued | running | paused → failed: the service gives it up.
+
+    Args:
+        conn: A write transaction.
+        sweep_id: The sweep.
+        error: Why, for its user to read.
+        rest: What becomes of its open packs and seed runs: `failed` for that reason, or `cancelled`
+            when the reason is others'.
 
     Returns:
         Whether this call made the transition.
@@ -91,7 +104,7 @@ def fail_sweep(conn: Connection, sweep_id: str, error: str) -> bool:
     sweep = lock_sweep(conn, sweep_id)
     if sweep.state not in UNENDED_SWEEPS:
         return False
-    end_open_work(conn, sweep_id, PackState.FAILED, SeedState.FAILED, error)
+    end_open_work(conn, sweep_id, PackState(rest), rest, error)
     _end(conn, sweep_id, SweepState.FAILED, EventKind.FAILED, error=error)
     return True
 

@@ -29,6 +29,7 @@ def new_sweep(spec: SweepSpec, *, idempotency_key: str | None = None) -> NewSwee
         success_when=spec.success.when,
         success_task=spec.success.task,
         max_failures=spec.retry.max_failures,
+        max_failed_seeds=spec.retry.max_failed_seeds,
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
         code_version=code_version(),

@@ -106,6 +106,12 @@ class Retry(Terms):
 
     max_failures: Annotated[int, Field(ge=1, le=100), NO_TRUTH_VALUE] = 3
     """Failures of a seed of its own after which its state is `failed`."""
+    max_failed_seeds: Annotated[
+        Annotated[int, Field(ge=0, le=LARGEST)] | None,
+        NO_TRUTH_VALUE,
+        WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None}),
+    ] = None
+    """Failed seed runs of the whole sweep beyond which it is given up; by default it never is."""
 
 
 def label(value: object) -> object:

@@ -30,6 +30,7 @@ from db.giving_back import (
 from db.leasing import ClaimedPack, renew
 from db.models import packs
 from db.recording import Rows, move_checkpoint, write_rows
+from db.submission import retry
 from db.transitions import fail_sweep, finish_sweep
 
 
@@ -209,6 +210,26 @@ def test_a_configuration_of_slow_steps_may_be_silent_for_ten_of_them(engine: Eng
     assert _stalled(engine) == []
     _silent_for(engine, pack, 560)
     assert _stalled(engine) == [pack.pack_id]
+
+
+def test_a_sweep_with_more_failed_seeds_than_it_may_have_is_given_up(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=5, max_failures=1, max_failed_seeds=1)
+    first, second, running = (claimed(engine, sweep_id) for _ in range(3))
+    _fail(engine, first)
+    assert ask(engine, queries.sweep, sweep_id)["state"] == "queued"
+    _fail(engine, second)
+    row = ask(engine, queries.sweep, sweep_id)
+    assert (row["state"], row["error"]) == (
+        "failed",
+        "2 seed runs failed: retry.max_failed_seeds is 1",
+    )
+    failed = {0: "failed", 1: "failed"}
+    assert states(engine, sweep_id) == {**dict.fromkeys(range(5), "cancelled"), **failed}
+    with pytest.raises(LeaseLost), writing(engine) as conn:
+        renew(conn, running.pack_id, running.fence, 30)
+    with writing(engine) as conn:
+        assert retry(conn, sweep_id, include_cancelled=True) == 5
+    assert ask(engine, queries.sweep, sweep_id)["state"] == "queued"
 
 
 def test_a_sweep_the_service_cannot_run_fails_with_its_reason(engine: Engine) -> None:

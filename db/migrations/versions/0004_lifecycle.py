@@ -32,7 +32,10 @@ FORMER = (
 
 
 def _new_columns() -> list[tuple[str, sa.Column]]:
-    return [("packs", sa.Column("stalls", sa.Integer(), server_default="0", nullable=False))]
+    return [
+        ("packs", sa.Column("stalls", sa.Integer(), server_default="0", nullable=False)),
+        ("sweeps", sa.Column("max_failed_seeds", sa.Integer(), nullable=True)),
+    ]
 
 
 def upgrade() -> None:
