@@ -32,6 +32,7 @@ from db.models import (
     evaluations,
     packs,
     probe_results,
+    runners,
     seed_runs,
     sweeps,
     training_epochs,
@@ -107,7 +108,8 @@ def claim_pack(
         code_version: What they will train with, if not what they were submitted with.
 
     Returns:
-        The pack, or None: none can be leased now, or the sweep is not to run.
+        The pack, or None: none can be leased now (its pause, its sweep's limit of trials, a sweep
+        that goes first), or the sweep is not to run.
     """
     while (pack := _lock_claimable(conn, sweep_id, epoch)) is not None:
         seeds = _open_seeds(conn, pack.id)
@@ -147,12 +149,42 @@ def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[A
             sweeps.c.desired.in_(TRAINING),
             sweeps.c.state.in_(OPEN_SWEEPS),
             sweeps.c.runner_epoch <= epoch,
-            or_(waits, orphaned),
+            or_(and_(waits, _room(sweeps.c), ~_outranked()), orphaned),
         )
         .order_by(p.id)
         .limit(1)
         .with_for_update(of=packs, skip_locked=True)
     ).first()
+
+
+def _room(s: Any) -> ColumnElement[bool]:
+    """Whether a sweep may have one more trial at once."""
+    other = packs.alias()
+    leased = (
+        select(func.count())
+        .where(other.c.sweep_id == s.id, other.c.state == PackState.LEASED)
+        .scalar_subquery()
+    )
+    return or_(s.max_concurrent_trials.is_(None), leased < s.max_concurrent_trials)
+
+
+def _outranked() -> ColumnElement[bool]:
+    """Whether a sweep of a greater priority has a runner, and a pack for it to claim.
+
+    One without a runner keeps nobody waiting: it may not be able to run.
+    """
+    s, p, r = sweeps.alias().c, packs.alias().c, runners.c
+    return exists().where(
+        s.priority > sweeps.c.priority,
+        s.state.in_(OPEN_SWEEPS),
+        s.desired.in_(TRAINING),
+        r.sweep_id == s.id,
+        r.lease_until >= now(),
+        p.sweep_id == s.id,
+        p.state == PackState.PENDING,
+        or_(p.not_before.is_(None), p.not_before <= now()),
+        _room(s),
+    )
 
 
 def _open_seeds(conn: Connection, pack_id: int) -> Sequence[Row[*tuple[Any, ...]]]:

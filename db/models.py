@@ -82,6 +82,9 @@ sweeps = Table(
     Column("max_failures", Integer, nullable=False),
     # NULL: the sweep goes on however many of its seed runs fail.
     Column("max_failed_seeds", Integer),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    # NULL: as many as the cluster holds.
+    Column("max_concurrent_trials", Integer),
     Column("cpu", Integer, nullable=False),
     Column("gpu", Double, nullable=False),
     Column("code_version", Text, nullable=False),

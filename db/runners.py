@@ -116,15 +116,16 @@ def sweeps_to_reconcile(conn: Connection) -> list[Row]:
     """Every sweep that has not ended or has a runner, oldest first, with what decides its fate.
 
     Returns:
-        Rows of `id, name, state, desired, cpu, gpu, runner_epoch`; `seeds_open`; `packs_claimable`
-        (pending and due), `packs_waiting` (pending, not due yet), `packs_leased`; the latest
-        `progress_at` of its packs; and its runner's `epoch, host, pid, pid_started, lease_until,
-        runner_alive` (None without one).
+        Rows of `id, name, state, desired, priority, max_concurrent_trials, cpu, gpu,
+        runner_epoch`; `seeds_open`; `packs_claimable` (pending and due), `packs_waiting` (pending,
+        not due yet), `packs_leased`; the latest `progress_at` of its packs; and its runner's
+        `epoch, host, pid, pid_started, lease_until, runner_alive` (None without one).
     """
     s, r = sweeps.c, runners.c
     found = (
         select(
-            s.id, s.name, s.state, s.desired, s.cpu, s.gpu, s.runner_epoch,
+            s.id, s.name, s.state, s.desired, s.priority, s.max_concurrent_trials,
+            s.cpu, s.gpu, s.runner_epoch,
             _open_seeds().label("seeds_open"),
             *_pack_counts(),
             r.epoch, r.host, r.pid, r.pid_started, r.lease_until,

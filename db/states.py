@@ -108,6 +108,8 @@ class EventKind(StrEnum):
     FAILED = "failed"
     #: Seed runs without a result were queued again.
     RETRIED = "retried"
+    #: It goes before or after other sweeps from here on.
+    PRIORITIZED = "prioritized"
     #: Seeds were added.
     EXTENDED = "extended"
     #: A pack kept failing and was cut in two.

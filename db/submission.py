@@ -71,6 +71,10 @@ class NewSweep:
     max_failures: int = 3
     #: Failed seed runs beyond which the sweep fails; None: it never does for them.
     max_failed_seeds: int | None = None
+    #: Sweeps of a greater one are trained first.
+    priority: int = 0
+    #: Packs leased at once; None: as many as the cluster holds.
+    max_concurrent_trials: int | None = None
     cpu: int = 1
     #: GPUs, or a share of one, a trial.
     gpu: float = 0.0
@@ -135,6 +139,8 @@ def _insert_sweep(conn: Connection, sweep_id: str, key: str, sweep: NewSweep) ->
             success_task=sweep.success_task,
             max_failures=sweep.max_failures,
             max_failed_seeds=sweep.max_failed_seeds,
+            priority=sweep.priority,
+            max_concurrent_trials=sweep.max_concurrent_trials,
             cpu=sweep.cpu,
             gpu=sweep.gpu,
             code_version=sweep.code_version,

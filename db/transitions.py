@@ -232,6 +232,31 @@ def stop(conn: Connection, sweep_id: str) -> bool:
     return True
 
 
+def prioritize(conn: Connection, sweep_id: str, priority: int) -> bool:
+    """Let a sweep that has not ended go before those of a smaller priority.
+
+    Packs that are being trained stay where they are; the next ones are claimed by the new order.
+
+    Returns:
+        Whether this call changed it.
+
+    Raises:
+        SweepNotFound: There is no such sweep.
+        WrongState: It has ended.
+    """
+    s = sweeps.c
+    changed = conn.execute(
+        update(sweeps)
+        .where(s.id == sweep_id, s.state.in_(UNENDED_SWEEPS), s.priority != priority)
+        .values(priority=priority)
+    )
+    if changed.rowcount == 0:
+        require_state(lock_sweep(conn, sweep_id), "be prioritized", UNENDED_SWEEPS)
+        return False
+    events.append(conn, sweep_id, EventKind.PRIORITIZED, {"priority": priority})
+    return True
+
+
 def _queued_if_paused() -> Any:
     s = sweeps.c
     return case((s.state == SweepState.PAUSED, SweepState.QUEUED.value), else_=s.state)

@@ -129,6 +129,11 @@ class Client:
         """Let the packs in training finish, and cancel all others."""
         return self._json("POST", f"/sweeps/{sweep_id}/stop")
 
+    def prioritize(self, sweep_id: str, priority: int) -> Json:
+        """Let a sweep go before those of a smaller priority."""
+        body = {"priority": priority}
+        return self._json("POST", f"/sweeps/{sweep_id}/priority", json=body)
+
     def retry(self, sweep_id: str, *, cancelled: bool = False) -> Json:
         """Queue the failed seed runs again, and the cancelled ones on request."""
         query = "?cancelled=true" if cancelled else ""

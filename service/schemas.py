@@ -56,6 +56,7 @@ class SweepSummary(Row):
     name: str
     state: SweepState
     desired: Desired
+    priority: int = Field(description="Sweeps of a greater one are trained first")
     labels: dict[str, str]
     digest: str
     rule: Rule
@@ -92,6 +93,14 @@ class Extension(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     count: int = Field(ge=1, le=100_000)
+
+
+class Priority(BaseModel):
+    """Which sweeps go first: those of a greater priority."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(ge=-1000, le=1000)
 
 
 class SweepPreview(Row):

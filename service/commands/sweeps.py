@@ -115,6 +115,18 @@ def stop(
         _changed(client.stop(sweep_id), output)
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def prioritize(
+    context: typer.Context,
+    sweep_id: SweepArgument,
+    priority: Annotated[int, typer.Argument(help="Greater goes first; a sweep begins with 0.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a sweep go before those of a smaller priority."""
+    with client_of(context) as client:
+        _changed(client.prioritize(sweep_id, priority), output)
+
+
 @app.command()
 def cancel(
     context: typer.Context, sweep_id: SweepArgument, output: OutputOption = Output.TABLE

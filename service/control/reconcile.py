@@ -48,6 +48,10 @@ class SweepFacts:
     state: str
     #: What its user wants.
     desired: str = Desired.RUN
+    #: Sweeps of a greater one go first.
+    priority: int = 0
+    #: Trials it may have at once; None: as many as there is room for.
+    most_trials: int | None = None
     #: Packs nobody holds, those included that wait before a retry.
     pending: int
     #: Packs a worker holds.
@@ -65,6 +69,12 @@ class SweepFacts:
     def pausing(self) -> bool:
         """Whether a pause is wanted and not yet reached."""
         return self.state in OPEN_SWEEPS and self.desired == Desired.PAUSE
+
+    @property
+    def busy(self) -> bool:
+        """Whether its runner would take up more than it has, so that no room is left for others."""
+        full = self.most_trials is not None and self.leased >= self.most_trials
+        return self.open and self.live and self.pending > 0 and not full
 
     @property
     def live(self) -> bool:
@@ -114,15 +124,16 @@ Action = Start | Stop | Finish | Rest | Forget
 def reconcile(sweeps: Sequence[SweepFacts], *, most_runners: int = MOST_RUNNERS) -> list[Action]:
     """The actions that move runners and sweeps towards what the facts demand.
 
-    Sweeps are trained in the order of submission. The next one starts once every runner has leased
-    the last pack of its sweep, so that no processor waits for a straggler; a sweep with leased
-    packs was started before and goes on whatever the others do.
+    Sweeps are trained by priority, then in the order of submission. The next one starts once every
+    runner of its priority or a greater one has leased all it may, so that no processor waits for a
+    straggler; runners of a smaller priority claim nothing meanwhile (`db.leasing`). A sweep with
+    leased packs was started before and goes on whatever the others do.
 
     Args:
         sweeps: All that have not ended or have a runner.
         most_runners: Runner processes at once.
     """
-    ordered = sorted(sweeps, key=lambda sweep: sweep.sweep_id)
+    ordered = sorted(sweeps, key=lambda sweep: (-sweep.priority, sweep.sweep_id))
     ending = [action for sweep in ordered for action in _end(sweep)]
     return [*ending, *_start(ordered, most_runners)]
 
@@ -148,12 +159,12 @@ def _end(sweep: SweepFacts) -> Iterator[Action]:
 
 def _start(ordered: Sequence[SweepFacts], most_runners: int) -> Iterator[Action]:
     running = sum(sweep.live for sweep in ordered)
-    busy = any(sweep.open and sweep.live and sweep.pending for sweep in ordered)
+    busy = [sweep.priority for sweep in ordered if sweep.busy]
     for sweep in ordered:
         trainable = sweep.open and sweep.pending + sweep.leased > 0
         if not trainable or sweep.live or sweep.held or running >= most_runners:
             continue
-        if sweep.leased or not busy:
+        if sweep.leased or all(priority < sweep.priority for priority in busy):
             yield Start(sweep_id=sweep.sweep_id)
             running += 1
-            busy = busy or sweep.pending > 0
+            busy += [sweep.priority] * (sweep.pending > 0)

@@ -136,6 +136,8 @@ class Scheduler:
             sweep_id=row["id"],
             state=row["state"],
             desired=row["desired"],
+            priority=row["priority"],
+            most_trials=row["max_concurrent_trials"],
             pending=row["packs_claimable"] + row["packs_waiting"],
             leased=row["packs_leased"],
             runner=self._runner_facts(row),

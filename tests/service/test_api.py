@@ -192,6 +192,25 @@ def test_a_sweep_is_paused_resumed_and_stopped(web: TestClient, spec_text: str) 
     assert "extend it" in refused.json()["detail"]
 
 
+def test_a_sweep_is_prioritized_unless_it_has_ended(web: TestClient, spec_text: str) -> None:
+    text = f"{spec_text}schedule: {{priority: 3, max_concurrent_trials: 2}}\n"
+    sweep = submitted(web, text)
+    url = f"{SWEEPS}/{sweep['id']}"
+
+    assert sweep["priority"] == 3
+    assert submitted_again(web, spec_text)["id"] == sweep["id"], "a schedule makes no other sweep"
+    assert web.post(f"{url}/priority", json={"priority": -5}).json()["priority"] == -5
+    assert web.post(f"{url}/priority", json={"priority": 5000}).status_code == 422
+    web.post(f"{url}/cancel")
+    assert web.post(f"{url}/priority", json={"priority": 1}).status_code == 409
+
+
+def submitted_again(web: TestClient, spec_text: str) -> dict[str, Any]:
+    response = web.post(SWEEPS, content=spec_text, headers=YAML)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
 def test_extend_adds_the_next_seeds(web: TestClient, spec_text: str) -> None:
     url = f"{SWEEPS}/{submitted(web, spec_text)['id']}"
 

@@ -36,6 +36,8 @@ def sweep_lists(draw: st.DrawFn) -> list[SweepFacts]:
             sweep_id=f"s{place}",
             state=draw(st.sampled_from([state.value for state in SweepState])),
             desired=draw(st.sampled_from([wish.value for wish in Desired])),
+            priority=draw(st.integers(0, 2)),
+            most_trials=draw(st.none() | st.integers(1, 3)),
             pending=draw(st.integers(0, 3)),
             leased=draw(st.integers(0, 3)),
             runner=draw(st.none() | runners),
@@ -169,3 +171,20 @@ def test_a_paused_sweep_does_not_keep_the_next_one_waiting() -> None:
 def test_a_stopped_sweep_is_trained_to_the_end_of_what_it_began() -> None:
     stopped = SweepFacts(sweep_id="a", state="running", desired="stop", pending=1, leased=0)
     assert reconcile([stopped]) == [Start(sweep_id="a")]
+
+
+def test_a_sweep_of_a_greater_priority_starts_beside_a_busy_one_and_goes_first() -> None:
+    busy = SweepFacts(sweep_id="a", state="running", pending=3, leased=2, runner=GOOD)
+    urgent = SweepFacts(sweep_id="c", state="queued", priority=1, pending=3, leased=0)
+    equal = SweepFacts(sweep_id="b", state="queued", pending=3, leased=0)
+    assert reconcile([busy, equal, urgent]) == [Start(sweep_id="c")]
+    assert reconcile([replace(equal, priority=-1), replace(urgent, runner=GOOD)]) == []
+
+
+def test_a_sweep_at_its_limit_of_trials_leaves_room_for_the_next() -> None:
+    limited = SweepFacts(
+        sweep_id="a", state="running", pending=3, leased=1, most_trials=1, runner=GOOD
+    )
+    following = SweepFacts(sweep_id="b", state="queued", pending=3, leased=0)
+    assert reconcile([limited, following]) == [Start(sweep_id="b")]
+    assert reconcile([replace(limited, leased=0), following]) == []

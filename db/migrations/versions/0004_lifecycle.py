@@ -20,14 +20,15 @@ CHECKS = {
         "'pack_split', 'pack_failed'",
         "'submitted', 'started', 'pausing', 'paused', 'resumed', 'stopping', 'finished', "
         "'cancelled', 'failed', 'retried', 'extended', 'pack_split', 'pack_stalled', "
-        "'pack_failed'",
+        "'prioritized', 'pack_failed'",
     ),
 }
 #: What has no name before this revision takes the nearest one.
 FORMER = (
     "UPDATE sweeps SET state = 'queued' WHERE state = 'paused'",
     "UPDATE sweeps SET desired = 'run' WHERE desired IN ('pause', 'stop')",
-    "DELETE FROM events WHERE kind IN ('pausing', 'paused', 'resumed', 'stopping', 'pack_stalled')",
+    "DELETE FROM events WHERE kind IN ('pausing', 'paused', 'resumed', 'stopping', "
+    "'pack_stalled', 'prioritized')",
 )
 
 
@@ -35,6 +36,8 @@ def _new_columns() -> list[tuple[str, sa.Column]]:
     return [
         ("packs", sa.Column("stalls", sa.Integer(), server_default="0", nullable=False)),
         ("sweeps", sa.Column("max_failed_seeds", sa.Integer(), nullable=True)),
+        ("sweeps", sa.Column("priority", sa.Integer(), server_default="0", nullable=False)),
+        ("sweeps", sa.Column("max_concurrent_trials", sa.Integer(), nullable=True)),
     ]
 
 
