@@ -140,7 +140,7 @@ def _median_step(conn: Connection, configuration_id: int) -> float:
     moved = (s.steps > s.attempt_step) & (s.wall_seconds > s.attempt_wall_seconds)
     seconds = (s.wall_seconds - s.attempt_wall_seconds) / (s.steps - s.attempt_step)
     query = select(seconds).where(s.configuration_id == configuration_id, moved)
-    return float(median(conn.execute(query).scalars().all() or [0.0]))
+    return median(map(float, conn.execute(query).scalars().all() or [0.0]))
 
 
 def _lock_held(conn: Connection, pack_id: int, fence: int) -> Row[Any] | None:

@@ -7,6 +7,7 @@ was thought dead and comes back cannot harm.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -149,12 +150,18 @@ def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[A
             sweeps.c.desired.in_(TRAINING),
             sweeps.c.state.in_(OPEN_SWEEPS),
             sweeps.c.runner_epoch <= epoch,
-            or_(and_(waits, _room(sweeps.c), ~_outranked()), orphaned),
+            or_(and_(waits, _has_its_turn()), orphaned),
         )
         .order_by(p.id)
         .limit(1)
         .with_for_update(of=packs, skip_locked=True)
     ).first()
+
+
+@cache
+def _has_its_turn() -> ColumnElement[bool]:
+    """Whether a sweep may claim one more pack, as far as its schedule says."""
+    return and_(_room(sweeps.c), ~_outranked())
 
 
 def _room(s: Any) -> ColumnElement[bool]:

@@ -2,8 +2,10 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from db.engine import writing
@@ -12,6 +14,7 @@ from db.transitions import pause, resume, stop
 from service.control.local_ray import LocalCluster, ray_environment
 from service.settings import Settings
 from tests.service.live import (
+    LONG,
     PACKS,
     Service,
     alive,
@@ -27,6 +30,8 @@ from tests.sweeps.tiny import checkpoint_paths, results
 RUNNER = "service.control.runner"
 KEEPER = "service.control.keeper"
 ACTOR = "Trainable.train"
+#: Trains for longer than a worker takes to learn of a pause.
+LONGER = replace(LONG, training=replace(LONG.training, max_steps=4 * LONG.training.max_steps))
 
 
 def assert_undisturbed(service: Service, sweep: str) -> None:
@@ -81,7 +86,7 @@ def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undist
     tmp_path: Path, runner: str
 ) -> None:
     with running(tmp_path, runner) as service:
-        sweep = submit_long(service.engine)
+        sweep = submit_long(service.engine, LONGER)
         service.start()
         wait_for_rows(service, sweep)
         with writing(service.engine) as conn:
@@ -95,30 +100,34 @@ def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undist
         with writing(service.engine) as conn:
             resume(conn, sweep)
         wait_for_end(service, sweep)
-        assert_undisturbed(service, sweep)
+        assert results(service.engine, sweep) == undisturbed(LONGER), service.log()
         assert service.stop() == 0
 
 
 @pytest.mark.parametrize("runner", ["local", "ray"])
 def test_a_hung_training_loses_its_pack_and_its_process_ends(tmp_path: Path, runner: str) -> None:
-    with running(tmp_path, runner, stall_seconds=3) as service:
-        sweep = submit_long(service.engine)
+    with running(tmp_path, runner, stall_seconds=10) as service:
+        sweep = submit_long(service.engine, LONGER)
         service.start()
-        wait_until(lambda: len(checkpoint_paths(service.engine, sweep)) > 1, 90, service.log)
-        assert service.stop() == 0
-        path = service.settings.checkpoints / checkpoint_paths(service.engine, sweep)[0]
-        whole = path.read_bytes()
-        path.unlink()
-        os.mkfifo(path)  # whoever reads it waits for ever
-        service.start()
-        wait_until(lambda: "pack_stalled" in service.kinds(sweep), 90, service.log)
-        hung = service.named(RUNNER if runner == "local" else ACTOR)
-        path.unlink()
-        path.write_bytes(whole)
+        wait_until(lambda: bool(checkpoint_paths(service.engine, sweep)), 90, service.log)
+        wait_until(lambda: bool(trainers(service, runner)), 30, service.log)
+        first = service.settings.checkpoints / checkpoint_paths(service.engine, sweep)[0]
+        pack_and_fence = first.stem.partition("-")[2]
+        hung = trainers(service, runner)
+        for one in hung:
+            # Its last checkpoint is written into a pipe that nobody reads: it waits for ever.
+            last = f"{LONGER.training.max_steps}-{pack_and_fence}.pt.{one.pid}.tmp"
+            os.mkfifo(first.with_name(last))
+        wait_until(lambda: "pack_stalled" in service.kinds(sweep), 120, service.log)
         wait_until(lambda: not all(map(alive, hung)), 60, service.log)
         wait_for_end(service, sweep)
-        assert_undisturbed(service, sweep)
+        assert results(service.engine, sweep) == undisturbed(LONGER), service.log()
         assert service.stop() == 0
+
+
+def trainers(service: Service, runner: str) -> list[psutil.Process]:
+    """The processes that train now."""
+    return service.named(RUNNER if runner == "local" else ACTOR)
 
 
 def test_a_sweep_stopped_while_it_trains_finishes_what_it_began(tmp_path: Path) -> None:
