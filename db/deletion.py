@@ -17,10 +17,9 @@ from db.models import (
     sweeps,
     training_epochs,
 )
-from db.states import SweepState
+from db.states import ENDED_SWEEPS
 from db.transitions import lock_sweep, require_state
 
-ENDED = (SweepState.FINISHED, SweepState.CANCELLED, SweepState.FAILED)
 #: Tables with a `seed_run_id`, and those with a `sweep_id`, each before what it refers to.
 _OF_SEED_RUNS = (
     checkpoints,
@@ -40,7 +39,7 @@ def delete_sweep(conn: Connection, sweep_id: str) -> None:
         SweepNotFound: There is no such sweep.
         WrongState: It has not ended; cancel it first.
     """
-    require_state(lock_sweep(conn, sweep_id), "be deleted", ENDED)
+    require_state(lock_sweep(conn, sweep_id), "be deleted", ENDED_SWEEPS)
     runs = select(seed_runs.c.id).where(seed_runs.c.sweep_id == sweep_id)
     for table in _OF_SEED_RUNS:
         conn.execute(delete(table).where(table.c.seed_run_id.in_(runs)))

@@ -27,13 +27,24 @@ class SeedRunNotFound(NotFound):
         self.seed_run_id = seed_run_id
 
 
+#: What can be done with a sweep in a state that does not permit what was asked.
+_INSTEAD = {
+    "queued": "cancel or stop it first",
+    "running": "cancel or stop it first",
+    "paused": "resume, stop or cancel it first",
+    "finished": "extend it, or retry its failed seed runs",
+    "cancelled": "retry it with its cancelled seed runs to take it up again",
+    "failed": "retry its failed seed runs",
+}
+
+
 class WrongState(RecordError):
     """The sweep's state does not permit what was asked."""
 
     def __init__(self, sweep_id: str, state: str, verb: str, permitted: Sequence[str]) -> None:
-        super().__init__(
-            f"sweep {sweep_id} is {state}: only a {' or '.join(permitted)} sweep can {verb}"
-        )
+        rule = f"only a {' or '.join(permitted)} sweep can {verb}"
+        instead = f"; {_INSTEAD[state]}" if state in _INSTEAD else ""
+        super().__init__(f"sweep {sweep_id} is {state}: {rule}{instead}")
         self.sweep_id = sweep_id
         self.state = state
         self.verb = verb

@@ -1,4 +1,4 @@
-"""How a leased pack goes back: failed (charged), released (not charged) or expired.
+"""How a leased pack goes back: failed (charged), released (not charged), expired or stalled.
 
 Infrastructure faults are not charged to the science but are capped; a failure of the training
 itself is charged, and a pack that keeps failing is cut in halves until the seed that fails stands
@@ -6,9 +6,10 @@ alone.
 """
 
 from enum import StrEnum
+from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from db import events
 from db.clock import in_seconds, now
@@ -16,10 +17,12 @@ from db.leasing import held
 from db.models import packs, seed_runs, sweeps
 from db.states import OPEN_SEEDS, EventKind, PackState, SeedState
 from db.submission import insert_pending_packs
-from db.transitions import lock_sweep
+from db.transitions import fail_sweep, lock_sweep
 
 #: Infrastructure faults a pack survives between two checkpoints.
 INFRASTRUCTURE_CAP = 20
+#: A step may take this many times the median before its pack counts as stalled.
+STALL_STEPS = 10
 #: Longest pause before a pack may be claimed again.
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -52,14 +55,7 @@ def fail_pack(conn: Connection, pack_id: int, fence: int, error: str) -> Fate:
     pack = _lock_held(conn, pack_id, fence)
     if pack is None:
         return Fate.LOST
-    attempts = pack.user_attempts + 1
-    if attempts < pack.max_failures:
-        _wait(conn, pack, error, pause_seconds(attempts), user_attempts=attempts)
-        return Fate.PENDING
-    seed_run_ids = _open_seed_run_ids(conn, pack_id)
-    if len(seed_run_ids) > 1:
-        return _split(conn, pack, seed_run_ids, error, attempts)
-    return _give_up(conn, pack, error, user_attempts=attempts)
+    return _charge(conn, pack, error)
 
 
 def release_pack(conn: Connection, pack_id: int, fence: int, error: str | None) -> Fate:
@@ -100,6 +96,53 @@ def expire_leases(conn: Connection) -> list[int]:
     return taken
 
 
+def take_stalled(conn: Connection, least_seconds: float) -> list[int]:
+    """Take packs away from workers that live and get no further.
+
+    The first stall of a pack since its last checkpoint counts as an infrastructure fault, the next
+    ones are charged to it.
+
+    Args:
+        conn: A write transaction.
+        least_seconds: A pack has stalled when its training has written nothing for so long, nor
+            for `STALL_STEPS` times the median step of its configuration.
+
+    Returns:
+        The ids of the packs taken away.
+    """
+    p = packs.c
+    silent = (p.state == PackState.LEASED) & (p.progress_at < in_seconds(-least_seconds))
+    found = conn.execute(select(p.id, p.fence).where(silent).order_by(p.sweep_id, p.id)).all()
+    return [row.id for row in found if _take_if_stalled(conn, row.id, row.fence, least_seconds)]
+
+
+def _take_if_stalled(conn: Connection, pack_id: int, fence: int, least_seconds: float) -> bool:
+    pack = _lock_held(conn, pack_id, fence)
+    if pack is None:
+        return False
+    seconds = max(least_seconds, STALL_STEPS * _median_step(conn, pack.configuration_id))
+    stalled = (packs.c.id == pack_id) & (packs.c.progress_at < in_seconds(-seconds))
+    if conn.execute(select(packs.c.id).where(stalled)).first() is None:
+        return False
+    error = f"it got no further for {seconds:.0f} s, though its worker ({pack.owner}) lived"
+    stalls = pack.stalls + 1
+    events.append(conn, pack.sweep_id, EventKind.PACK_STALLED, {"pack": pack_id, "error": error})
+    if stalls == 1:
+        _count_fault(conn, pack, error, stalls=stalls)
+    else:
+        _charge(conn, pack, error, stalls=stalls)
+    return True
+
+
+def _median_step(conn: Connection, configuration_id: int) -> float:
+    """Seconds a step took the configuration's packs; 0 while nothing tells."""
+    s = seed_runs.c
+    moved = (s.steps > s.attempt_step) & (s.wall_seconds > s.attempt_wall_seconds)
+    seconds = (s.wall_seconds - s.attempt_wall_seconds) / (s.steps - s.attempt_step)
+    query = select(seconds).where(s.configuration_id == configuration_id, moved)
+    return median(map(float, conn.execute(query).scalars().all() or [0.0]))
+
+
 def _lock_held(conn: Connection, pack_id: int, fence: int) -> Row[Any] | None:
     """The pack with its sweep's rule, both locked, if it is held under this fence."""
     sweep_id = conn.execute(select(packs.c.sweep_id).where(packs.c.id == pack_id)).scalar()
@@ -107,7 +150,7 @@ def _lock_held(conn: Connection, pack_id: int, fence: int) -> Row[Any] | None:
         return None
     lock_sweep(conn, sweep_id)
     return conn.execute(
-        select(packs, sweeps.c.max_failures)
+        select(packs, sweeps.c.max_failures, sweeps.c.max_failed_seeds)
         .join(sweeps, sweeps.c.id == packs.c.sweep_id)
         .where(held(pack_id, fence))
         .with_for_update(of=packs)
@@ -120,12 +163,23 @@ def _open_seed_run_ids(conn: Connection, pack_id: int) -> list[int]:
     return list(conn.execute(query).scalars())
 
 
-def _count_fault(conn: Connection, pack: Row[Any], error: str) -> Fate:
+def _charge(conn: Connection, pack: Row[Any], error: str, **counted: int) -> Fate:
+    attempts = pack.user_attempts + 1
+    if attempts < pack.max_failures:
+        _wait(conn, pack, error, pause_seconds(attempts), user_attempts=attempts, **counted)
+        return Fate.PENDING
+    seed_run_ids = _open_seed_run_ids(conn, pack.id)
+    if len(seed_run_ids) > 1:
+        return _split(conn, pack, seed_run_ids, error, attempts)
+    return _give_up(conn, pack, error, user_attempts=attempts, **counted)
+
+
+def _count_fault(conn: Connection, pack: Row[Any], error: str, **counted: int) -> Fate:
     faults = pack.infra_attempts + 1
     if faults >= INFRASTRUCTURE_CAP:
         message = f"gave up after {faults} infrastructure faults; the last: {error}"
-        return _give_up(conn, pack, message, infra_attempts=faults)
-    _wait(conn, pack, error, pause_seconds(faults), infra_attempts=faults)
+        return _give_up(conn, pack, message, infra_attempts=faults, **counted)
+    _wait(conn, pack, error, pause_seconds(faults), infra_attempts=faults, **counted)
     return Fate.PENDING
 
 
@@ -187,4 +241,17 @@ def _give_up(conn: Connection, pack: Row[Any], error: str, **counted: int) -> Fa
     )
     body = {"pack": pack.id, "seeds": failed.rowcount, "error": error}
     events.append(conn, pack.sweep_id, EventKind.PACK_FAILED, body)
+    _keep_to_budget(conn, pack)
     return Fate.FAILED
+
+
+def _keep_to_budget(conn: Connection, pack: Row[Any]) -> None:
+    """Fail the sweep, whose row is locked, when too many of its seed runs have failed."""
+    if pack.max_failed_seeds is None:
+        return
+    s = seed_runs.c
+    query = select(func.count()).where(s.sweep_id == pack.sweep_id, s.state == SeedState.FAILED)
+    failed = conn.execute(query).scalar_one()
+    if failed > pack.max_failed_seeds:
+        reason = f"{failed} seed runs failed: retry.max_failed_seeds is {pack.max_failed_seeds}"
+        fail_sweep(conn, pack.sweep_id, reason, rest=SeedState.CANCELLED)

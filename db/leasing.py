@@ -7,6 +7,7 @@ was thought dead and comes back cannot harm.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -32,11 +33,20 @@ from db.models import (
     evaluations,
     packs,
     probe_results,
+    runners,
     seed_runs,
     sweeps,
     training_epochs,
 )
-from db.states import OPEN_PACKS, OPEN_SEEDS, OPEN_SWEEPS, Desired, PackState, SeedState
+from db.states import (
+    OPEN_PACKS,
+    OPEN_SEEDS,
+    OPEN_SWEEPS,
+    TRAINING,
+    Desired,
+    PackState,
+    SeedState,
+)
 
 #: Every table with rows a worker wrote at some step of a seed run.
 MEASURED = (evaluations, training_epochs, carry_trials, carry_results, probe_results)
@@ -99,7 +109,8 @@ def claim_pack(
         code_version: What they will train with, if not what they were submitted with.
 
     Returns:
-        The pack, or None: none can be leased now, or the sweep is not to run.
+        The pack, or None: none can be leased now (its pause, its sweep's limit of trials, a sweep
+        that goes first), or the sweep is not to run.
     """
     while (pack := _lock_claimable(conn, sweep_id, epoch)) is not None:
         seeds = _open_seeds(conn, pack.id)
@@ -136,15 +147,51 @@ def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[A
         .join(configurations, configurations.c.id == p.configuration_id)
         .where(
             p.sweep_id == sweep_id,
-            sweeps.c.desired == Desired.RUN,
+            sweeps.c.desired.in_(TRAINING),
             sweeps.c.state.in_(OPEN_SWEEPS),
             sweeps.c.runner_epoch <= epoch,
-            or_(waits, orphaned),
+            or_(and_(waits, _has_its_turn()), orphaned),
         )
         .order_by(p.id)
         .limit(1)
         .with_for_update(of=packs, skip_locked=True)
     ).first()
+
+
+@cache
+def _has_its_turn() -> ColumnElement[bool]:
+    """Whether a sweep may claim one more pack, as far as its schedule says."""
+    return and_(_room(sweeps.c), ~_outranked())
+
+
+def _room(s: Any) -> ColumnElement[bool]:
+    """Whether a sweep may have one more trial at once."""
+    other = packs.alias()
+    leased = (
+        select(func.count())
+        .where(other.c.sweep_id == s.id, other.c.state == PackState.LEASED)
+        .scalar_subquery()
+    )
+    return or_(s.max_concurrent_trials.is_(None), leased < s.max_concurrent_trials)
+
+
+def _outranked() -> ColumnElement[bool]:
+    """Whether a sweep of a greater priority has a runner, and a pack for it to claim.
+
+    One without a runner keeps nobody waiting: it may not be able to run.
+    """
+    s, p, r = sweeps.alias().c, packs.alias().c, runners.c
+    return exists().where(
+        s.priority > sweeps.c.priority,
+        s.state.in_(OPEN_SWEEPS),
+        s.desired.in_(TRAINING),
+        r.sweep_id == s.id,
+        r.lease_until >= now(),
+        p.sweep_id == s.id,
+        p.state == PackState.PENDING,
+        or_(p.not_before.is_(None), p.not_before <= now()),
+        _room(s),
+    )
 
 
 def _open_seeds(conn: Connection, pack_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -238,7 +285,7 @@ def held(pack_id: int, fence: int) -> ColumnElement[bool]:
 
 def renew(
     conn: Connection, pack_id: int, fence: int, lease_seconds: float, *, progress: bool = False
-) -> None:
+) -> Desired:
     """Prolong a lease; its row stays locked to the end of the transaction.
 
     Args:
@@ -248,17 +295,23 @@ def renew(
         lease_seconds: From now.
         progress: The training moved, as opposed to: its process lives.
 
+    Returns:
+        What the user wants of the pack's sweep.
+
     Raises:
         LeaseLost: The pack changed hands, was cancelled or has ended.
     """
     moved = {"progress_at": now()} if progress else {}
+    wanted = select(sweeps.c.desired).where(sweeps.c.id == packs.c.sweep_id).scalar_subquery()
     renewed = conn.execute(
         update(packs)
         .where(held(pack_id, fence))
         .values(lease_until=in_seconds(lease_seconds), **moved)
-    )
-    if renewed.rowcount == 0:
+        .returning(wanted)
+    ).scalar()
+    if renewed is None:
         raise LeaseLost(pack_id, fence)
+    return Desired(renewed)
 
 
 def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
@@ -305,15 +358,19 @@ def forget_checkpoints(conn: Connection, pack_id: int, fence: int) -> None:
 
 
 def exhausted(conn: Connection, sweep_id: str) -> bool:
-    """Whether no pack is pending or leased, or the sweep is not to run (any more)."""
+    """Whether a runner of the sweep has nothing to wait for.
+
+    That is: no pack is pending or leased, the sweep is not to run any more, or it is to pause and
+    the last worker has left. Until then the pause may be called off.
+    """
     p, s = packs.c, sweeps.c
-    open_pack = exists().where(p.sweep_id == s.id, p.state.in_(OPEN_PACKS))
+    claimable = and_(s.desired.in_(TRAINING), p.state.in_(OPEN_PACKS))
+    leaving = and_(s.desired == Desired.PAUSE, p.state == PackState.LEASED)
     wanted = conn.execute(
         select(s.id).where(
             s.id == sweep_id,
-            s.desired == Desired.RUN,
             s.state.in_(OPEN_SWEEPS),
-            open_pack,
+            exists().where(p.sweep_id == s.id, or_(claimable, leaving)),
         )
     )
     return wanted.first() is None

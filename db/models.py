@@ -80,6 +80,11 @@ sweeps = Table(
     Column("success_when", Text, nullable=False),
     Column("success_task", Text),
     Column("max_failures", Integer, nullable=False),
+    # NULL: the sweep goes on however many of its seed runs fail.
+    Column("max_failed_seeds", Integer),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    # NULL: as many as the cluster holds.
+    Column("max_concurrent_trials", Integer),
     Column("cpu", Integer, nullable=False),
     Column("gpu", Double, nullable=False),
     Column("code_version", Text, nullable=False),
@@ -127,6 +132,8 @@ packs = Table(
     Column("not_before", UtcTime),
     Column("user_attempts", Integer, nullable=False),
     Column("infra_attempts", Integer, nullable=False),
+    # Of the infrastructure's faults, those in which the worker lived and got no further.
+    Column("stalls", Integer, nullable=False, server_default="0"),
     Column("error", Text),
     _one_of("state", PackState),
     CheckConstraint("state <> 'leased' OR lease_until IS NOT NULL", name="leased"),
@@ -164,6 +171,8 @@ seed_runs = Table(
     Column("host", Text),
     Column("engine", Text),
     Column("instruction_set", Text),
+    # The seed run of another sweep whose result it took over; that one may be deleted since.
+    Column("reused_from", _Id),
     UniqueConstraint("configuration_id", "seed"),
     _one_of("state", SeedState),
     CheckConstraint("seed >= 0", name="seed"),

@@ -119,7 +119,8 @@ def move_checkpoint(
     seeds = _write(conn, lease, rows, steps, wall_seconds)
     _point_to(conn, lease, seeds, refs)
     # Faults are counted between checkpoints: a pack that gets on is never given up for them.
-    conn.execute(update(packs).where(packs.c.id == lease.pack_id).values(infra_attempts=0))
+    forgotten = {"infra_attempts": 0, "stalls": 0}
+    conn.execute(update(packs).where(packs.c.id == lease.pack_id).values(forgotten))
 
 
 def end_seed(

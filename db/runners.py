@@ -9,7 +9,14 @@ from db.clock import in_seconds, now
 from db.errors import WrongState
 from db.models import leases, packs, runners, seed_runs, sweeps
 from db.paging import Row, rows_of
-from db.states import OPEN_SEEDS, OPEN_SWEEPS, Desired, PackState
+from db.states import (
+    OPEN_SEEDS,
+    OPEN_SWEEPS,
+    TRAINING,
+    UNENDED_SWEEPS,
+    Desired,
+    PackState,
+)
 from db.transitions import lock_sweep, require_state
 
 
@@ -41,8 +48,8 @@ def register_runner(
     """
     sweep = lock_sweep(conn, sweep_id)
     require_state(sweep, "have a runner", OPEN_SWEEPS)
-    if sweep.desired != Desired.RUN:
-        raise WrongState(sweep_id, sweep.desired, "have a runner", (Desired.RUN,))
+    if sweep.desired not in TRAINING:
+        raise WrongState(sweep_id, sweep.desired, "have a runner", TRAINING)
     epoch = sweep.runner_epoch + 1
     conn.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(runner_epoch=epoch))
     conn.execute(delete(runners).where(runners.c.sweep_id == sweep_id))
@@ -112,25 +119,26 @@ def release_lease(conn: Connection, name: str, owner: str) -> None:
 
 
 def sweeps_to_reconcile(conn: Connection) -> list[Row]:
-    """Every sweep that is open or still has a runner, oldest first, with what decides its fate.
+    """Every sweep that has not ended or has a runner, oldest first, with what decides its fate.
 
     Returns:
-        Rows of `id, name, state, desired, cpu, gpu, runner_epoch`; `seeds_open`; `packs_claimable`
-        (pending and due), `packs_waiting` (pending, not due yet), `packs_leased`; the latest
-        `progress_at` of its packs; and its runner's `epoch, host, pid, pid_started, lease_until,
-        runner_alive` (None without one).
+        Rows of `id, name, state, desired, priority, max_concurrent_trials, cpu, gpu,
+        runner_epoch`; `seeds_open`; `packs_claimable` (pending and due), `packs_waiting` (pending,
+        not due yet), `packs_leased`; the latest `progress_at` of its packs; and its runner's
+        `epoch, host, pid, pid_started, lease_until, runner_alive` (None without one).
     """
     s, r = sweeps.c, runners.c
     found = (
         select(
-            s.id, s.name, s.state, s.desired, s.cpu, s.gpu, s.runner_epoch,
+            s.id, s.name, s.state, s.desired, s.priority, s.max_concurrent_trials,
+            s.cpu, s.gpu, s.runner_epoch,
             _open_seeds().label("seeds_open"),
             *_pack_counts(),
             r.epoch, r.host, r.pid, r.pid_started, r.lease_until,
             (r.lease_until >= now()).label("runner_alive"),
         )
         .outerjoin(runners, r.sweep_id == s.id)
-        .where(s.state.in_(OPEN_SWEEPS) | r.sweep_id.is_not(None))
+        .where(s.state.in_(UNENDED_SWEEPS) | r.sweep_id.is_not(None))
         .order_by(s.id)
     )  # fmt: skip
     return rows_of(conn.execute(found))

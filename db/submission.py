@@ -1,4 +1,4 @@
-"""What a user does to a sweep: submit, extend, retry (and `cancel`, which is a transition)."""
+"""What a user adds to a sweep: submit, extend, retry. The rest are `db.transitions`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,10 @@ from db.clock import now
 from db.errors import IdempotencyConflict, SeedsExist, WrongState
 from db.identifiers import new_id
 from db.models import configurations, packs, seed_runs, sweeps
+from db.reuse import reuse_results
 from db.states import (
     OPEN_SWEEPS,
+    UNENDED_SWEEPS,
     Desired,
     EventKind,
     PackState,
@@ -68,6 +70,12 @@ class NewSweep:
     success_task: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     max_failures: int = 3
+    #: Failed seed runs beyond which the sweep fails; None: it never does for them.
+    max_failed_seeds: int | None = None
+    #: Sweeps of a greater one are trained first.
+    priority: int = 0
+    #: Packs leased at once; None: as many as the cluster holds.
+    max_concurrent_trials: int | None = None
     cpu: int = 1
     #: GPUs, or a share of one, a trial.
     gpu: float = 0.0
@@ -85,12 +93,13 @@ class _Place(NamedTuple):
 def submit(conn: Connection, sweep: NewSweep, *, new: bool = False) -> tuple[str, bool]:
     """Write a sweep with every configuration, seed run and pack, in the caller's transaction.
 
-    The same spec gives the sweep that is there already, however many submit it at once.
+    The same spec gives the sweep that is there already, however many submit it at once. Seed runs
+    that the same code has trained before, in any sweep, are taken over.
 
     Args:
         conn: A write transaction.
         sweep: What to write.
-        new: Make another sweep of a spec that was submitted before.
+        new: Make another sweep of a spec that was submitted before, and train all of it.
 
     Returns:
         The sweep's id, and whether this call created it.
@@ -105,6 +114,8 @@ def submit(conn: Connection, sweep: NewSweep, *, new: bool = False) -> tuple[str
     positions = _insert_configurations(conn, sweep_id, sweep.configurations)
     seeds = _insert_packs(conn, sweep_id, positions, sweep.packs, sweep.code_version)
     counts = {"configurations": len(positions), "seed_runs": seeds, "packs": len(sweep.packs)}
+    if not new and (reused := reuse_results(conn, sweep_id, sweep.code_version)):
+        counts["reused"] = reused
     events.append(conn, sweep_id, EventKind.SUBMITTED, counts)
     return sweep_id, True
 
@@ -131,6 +142,9 @@ def _insert_sweep(conn: Connection, sweep_id: str, key: str, sweep: NewSweep) ->
             success_when=sweep.success_when,
             success_task=sweep.success_task,
             max_failures=sweep.max_failures,
+            max_failed_seeds=sweep.max_failed_seeds,
+            priority=sweep.priority,
+            max_concurrent_trials=sweep.max_concurrent_trials,
             cpu=sweep.cpu,
             gpu=sweep.gpu,
             code_version=sweep.code_version,
@@ -254,7 +268,7 @@ def extend(
     packs: Sequence[NewPack],
     code_version: str,
 ) -> int:
-    """Add seeds to a sweep that is queued, running or finished; a finished one is queued again.
+    """Add seeds to a sweep that has finished or not ended; a finished one is queued again.
 
     The stored spec becomes `spec` (the same with more seeds), while the sweep's digest stays that
     of its submission: who submits the original spec again still gets this sweep.
@@ -275,7 +289,7 @@ def extend(
         SeedsExist: Some of the seeds are there already; nothing was added.
     """
     sweep = lock_sweep(conn, sweep_id)
-    require_state(sweep, "be extended", (*OPEN_SWEEPS, SweepState.FINISHED))
+    require_state(sweep, "be extended", (*OPEN_SWEEPS, SweepState.FINISHED, SweepState.PAUSED))
     positions = _positions(conn, sweep_id)
     _refuse_existing(conn, sweep_id, positions, packs)
     added = _insert_packs(conn, sweep_id, positions, packs, code_version)
@@ -283,7 +297,10 @@ def extend(
         return 0
     conn.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(spec=dict(spec)))
     requeue(conn, sweep)
-    events.append(conn, sweep_id, EventKind.EXTENDED, {"seed_runs": added})
+    counts = {"seed_runs": added}
+    if reused := reuse_results(conn, sweep_id, code_version):
+        counts["reused"] = reused
+    events.append(conn, sweep_id, EventKind.EXTENDED, counts)
     return added
 
 
@@ -320,7 +337,7 @@ def retry(conn: Connection, sweep_id: str, *, include_cancelled: bool = False) -
     if sweep.state == SweepState.CANCELLED and not include_cancelled:
         ended = (SweepState.FINISHED, SweepState.FAILED)
         verb = "be retried without its cancelled seed runs"
-        raise WrongState(sweep_id, sweep.state, verb, (*OPEN_SWEEPS, *ended))
+        raise WrongState(sweep_id, sweep.state, verb, (*UNENDED_SWEEPS, *ended))
     again = [SeedState.FAILED, *([SeedState.CANCELLED] if include_cancelled else [])]
     seeds = _retry_seeds(conn, sweep_id, again)
     if seeds:

@@ -117,6 +117,23 @@ class Client:
         """End a sweep now."""
         return self._json("POST", f"/sweeps/{sweep_id}/cancel")
 
+    def pause(self, sweep_id: str) -> Json:
+        """Give every pack back at its next checkpoint and wait."""
+        return self._json("POST", f"/sweeps/{sweep_id}/pause")
+
+    def resume(self, sweep_id: str) -> Json:
+        """Take a paused sweep up again."""
+        return self._json("POST", f"/sweeps/{sweep_id}/resume")
+
+    def stop(self, sweep_id: str) -> Json:
+        """Let the packs in training finish, and cancel all others."""
+        return self._json("POST", f"/sweeps/{sweep_id}/stop")
+
+    def prioritize(self, sweep_id: str, priority: int) -> Json:
+        """Let a sweep go before those of a smaller priority."""
+        body = {"priority": priority}
+        return self._json("POST", f"/sweeps/{sweep_id}/priority", json=body)
+
     def retry(self, sweep_id: str, *, cancelled: bool = False) -> Json:
         """Queue the failed seed runs again, and the cancelled ones on request."""
         query = "?cancelled=true" if cancelled else ""

@@ -1,4 +1,7 @@
-"""What became of a seed run, as the page colours it: one word a seed, each with a sentence."""
+"""What became of a seed run, as the page colours it: one word a seed, each with a sentence.
+
+And where a sweep stands, in one word.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +23,14 @@ def outcome(seed: Mapping[str, Any]) -> str:
     if seed["state"] != "finished":
         return str(seed["state"])
     return "generalized" if seed["succeeded"] else "not-generalized"
+
+
+def standing(sweep: Mapping[str, Any]) -> str:
+    """A sweep's state, or where it is on its way to: ``pausing``, ``stopping``."""
+    on_its_way = {"pause": "pausing", "stop": "stopping"}
+    if sweep["state"] in ("queued", "running"):
+        return on_its_way.get(sweep["desired"], str(sweep["state"]))
+    return str(sweep["state"])
 
 
 def outcome_words(name: str) -> str:

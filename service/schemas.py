@@ -56,6 +56,7 @@ class SweepSummary(Row):
     name: str
     state: SweepState
     desired: Desired
+    priority: int = Field(description="Sweeps of a greater one are trained first")
     labels: dict[str, str]
     digest: str
     rule: Rule
@@ -94,12 +95,21 @@ class Extension(BaseModel):
     count: int = Field(ge=1, le=100_000)
 
 
+class Priority(BaseModel):
+    """Which sweeps go first: those of a greater priority."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(ge=-1000, le=1000)
+
+
 class SweepPreview(Row):
     """What a spec would run, and what it could show."""
 
     configurations: int
     excluded: int = Field(description="Points of the grid left out")
     seed_runs: int
+    reused: int = Field(description="Seed runs that this code has trained before: taken over")
     trials: int
     seed_steps: int
     estimated_hours: float = Field(description="One trial after another")
@@ -176,6 +186,7 @@ class SeedResult(Row):
     host: str | None
     engine: str | None = Field(description="What computed it; null before it started")
     instruction_set: str | None = Field(description="Of the native engine")
+    reused_from: int | None = Field(description="The seed run whose result was taken over")
 
 
 class SeedRun(SeedResult):

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     cpus: int | None = Field(default=None, ge=1)
     #: `ray`, or `local`: the same trials one after another in the runner's own process.
     runner: Literal["ray", "local"] = "ray"
+    #: Seconds without any progress after which a pack is taken from its worker, at least.
+    stall_seconds: float = Field(default=300.0, gt=0)
     log_format: Literal["text", "json"] = "text"
     #: Address that is told the end of every sweep; None tells nobody.
     webhook_url: str | None = Field(default=None, pattern="^https?://")

@@ -1,6 +1,9 @@
 """The lease of a trial's pack, kept alive while the trial computes."""
 
+import faulthandler
+import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
@@ -9,16 +12,36 @@ from sweeps.recorder import Fenced, Recorder
 
 #: Seconds between two signs of life while no row is written; a lease lasts 30.
 RENEW_SECONDS = 5.0
+#: Seconds after the loss of its lease in which a trial must notice, or it counts as hung.
+NOTICE_SECONDS = 15.0
+
+
+def leave_process() -> None:
+    """End a process whose training hangs, and say where; nothing else would free its place."""
+    faulthandler.dump_traceback()
+    os._exit(1)
+
+
+def stay() -> None:
+    """Leave a hung training alone: the process has other things to do."""
 
 
 class LeaseKeeper(threading.Thread):
-    """Renews the lease in a thread; a lost lease is noticed by `check`."""
+    """Renews the lease in a thread; `check` notices a lost lease, `leaving` a wish to pause.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        recorder: The trial's.
+        on_hang: Called in the thread when the trial did not notice that its lease is lost.
+    """
+
+    def __init__(self, recorder: Recorder, on_hang: Callable[[], None] = stay) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._recorder = recorder
+        self._on_hang = on_hang
         self._closed = threading.Event()
         self._lost = threading.Event()
+        #: Whether the worker is to give the pack back at its next checkpoint.
+        self.leaving = False
 
     def __enter__(self) -> "LeaseKeeper":
         self.start()
@@ -42,9 +65,11 @@ class LeaseKeeper(threading.Thread):
         """Renew until closed; a record that is away is tried again, the flushes judge it."""
         while not self._closed.wait(RENEW_SECONDS):
             try:
-                self._recorder.renew()
+                self.leaving = not self._recorder.renew()
             except Fenced:
                 self._lost.set()
+                if not self._closed.wait(NOTICE_SECONDS):
+                    self._on_hang()
                 return
             except Exception as error:
                 structlog.get_logger().warning("lease not renewed", error=repr(error))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from sweeps.lease import stay
 from sweeps.recorder import PackQueue, PackWork, Recorder
 from sweeps.trial import TrialEnd, trial_steps
 
@@ -21,6 +22,7 @@ def run_locally(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 30.0,
+    on_hang: Callable[[], None] = stay,
 ) -> None:
     """Claim and train packs until none remain or the sweep is no longer to run.
 
@@ -30,6 +32,7 @@ def run_locally(
         checkpoints: Folder of checkpoints.
         should_stop: Asked after every flush; a pack left so is given back, uncharged.
         checkpoint_seconds: Least time between two checkpoints of a running seed.
+        on_hang: As for `trial_steps`.
     """
     while not should_stop():
         work = queue.claim()
@@ -39,6 +42,7 @@ def run_locally(
                 connect_recorder(work),
                 checkpoints=checkpoints,
                 checkpoint_seconds=checkpoint_seconds,
+                on_hang=on_hang,
             )
             _run_pack(queue, work, steps, should_stop)
         elif queue.exhausted():

@@ -308,6 +308,7 @@ class PackTrainable(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another pack in the same process."""
         # The driver needs no torch, and this file is all it loads.
+        from sweeps.lease import leave_process
         from sweeps.trial import trial_steps
 
         work: PackWork = new_config["work"]
@@ -316,6 +317,7 @@ class PackTrainable(tune.Trainable):
             self._connect_recorder(work),
             checkpoints=self._checkpoints,
             checkpoint_seconds=self._checkpoint_seconds,
+            on_hang=leave_process,
         )
         return True
 

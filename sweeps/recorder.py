@@ -129,8 +129,15 @@ class Recorder(Protocol):
     def forget_checkpoints(self) -> None:
         """Drop the pack's checkpoints and rows, so that its next attempt starts at step 0."""
 
-    def renew(self) -> None:
-        """Say that the worker lives; says nothing about progress. Tries once."""
+    def release(self) -> None:
+        """Give the pack back, uncharged, after its checkpoint was written. Harmless when lost."""
+
+    def renew(self) -> bool:
+        """Say that the worker lives; says nothing about progress. Tries once.
+
+        Returns:
+            Whether the worker is to go on; False: leave at the next checkpoint (`release`).
+        """
 
 
 class PackQueue(Protocol):

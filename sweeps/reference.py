@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 from ngpu_core.config import FAMILY_DEFAULTS
 from sweeps.keys import ConfigKey, key_table, sections
 from sweeps.spec import SweepSpec
-from sweeps.terms import Resources, Retry, Seeds, Success, Terms
+from sweeps.terms import Resources, Retry, Schedule, Seeds, Success, Terms
 
 BEGIN = "<!-- written by python -m sweeps.reference: begin -->"
 END = "<!-- end -->"
@@ -20,6 +20,7 @@ _PARTS: dict[str, type[Terms]] = {
     "seeds": Seeds,
     "success": Success,
     "resources": Resources,
+    "schedule": Schedule,
     "retry": Retry,
 }
 

@@ -25,7 +25,7 @@ from sweeps.grid import Grid
 from sweeps.overrides import Overrides, flat
 from sweeps.problems import Problem, SpecError
 from sweeps.schema import describe_overrides
-from sweeps.terms import Header, Resources, Retry, Seeds, Success
+from sweeps.terms import Header, Resources, Retry, Schedule, Seeds, Success
 from sweeps.text import Format, plain_value, read_document
 from sweeps.validation import MAX_CONFIGURATIONS, MAX_SEED_RUNS, validated
 
@@ -35,6 +35,7 @@ __all__ = [
     "Problem",
     "Resources",
     "Retry",
+    "Schedule",
     "Seeds",
     "SpecError",
     "Success",
@@ -61,6 +62,8 @@ class SweepSpec(Header):
     """When a seed counts as successful."""
     resources: Resources = Resources()
     """What one trial holds."""
+    schedule: Schedule = Schedule()
+    """When its trials run, beside those of other sweeps."""
     retry: Retry = Retry()
     """When a seed is given up."""
 
@@ -90,10 +93,11 @@ class SweepSpec(Header):
         """SHA-256 of what the sweep means.
 
         It covers the name, the labels, every resolved configuration with its levels, the seeds and
-        all terms; neither how the document was written nor the order of axes and levels.
+        all terms but the schedule; neither how the document was written nor the order of axes and
+        levels.
         """
         document = self.canonical()
-        for part in ("base", "grid", "exclude"):
+        for part in ("base", "grid", "exclude", "schedule"):
             del document[part]
         grid = self.points
         configurations = [

@@ -101,11 +101,30 @@ class Resources(Terms):
     """Device memory a trial may take, in bytes or as `8 GiB`. Default: 2 GiB a core, 16 a GPU."""
 
 
+class Schedule(Terms):
+    """When a sweep's trials run, beside those of other sweeps."""
+
+    priority: Annotated[int, Field(ge=-1000, le=1000), NO_TRUTH_VALUE] = 0
+    """Sweeps of a greater priority are trained first; among equals, those submitted earlier."""
+    max_concurrent_trials: Annotated[
+        Annotated[int, Field(ge=1, le=LARGEST)] | None,
+        NO_TRUTH_VALUE,
+        WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "default": None}),
+    ] = None
+    """Trials at once; by default as many as the cluster has room for."""
+
+
 class Retry(Terms):
     """When a seed that raises is given up. Divergence is a result and is never retried."""
 
     max_failures: Annotated[int, Field(ge=1, le=100), NO_TRUTH_VALUE] = 3
     """Failures of a seed of its own after which its state is `failed`."""
+    max_failed_seeds: Annotated[
+        Annotated[int, Field(ge=0, le=LARGEST)] | None,
+        NO_TRUTH_VALUE,
+        WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None}),
+    ] = None
+    """Failed seed runs of the whole sweep beyond which it is given up; by default it never is."""
 
 
 def label(value: object) -> object:

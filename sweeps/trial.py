@@ -20,7 +20,7 @@ from ngpu_core.events import EpochEnd, Event
 from ngpu_core.training import PackTrainer
 from sweeps.device_memory import free_memory, give_back, is_out_of_memory
 from sweeps.journal import Journal
-from sweeps.lease import LeaseKeeper
+from sweeps.lease import LeaseKeeper, stay
 from sweeps.parts import Part, TooLarge, device, engine_of, planned_parts, smaller_parts
 from sweeps.recorder import CheckpointRef, Fenced, PackWork, Recorder
 
@@ -37,8 +37,14 @@ class TrialEnd(StrEnum):
     COMPLETE = "complete"
     #: The pack was taken away, as by a cancel; nothing more was written.
     FENCED = "fenced"
+    #: The sweep is to pause: the pack was given back at a checkpoint.
+    RELEASED = "released"
     #: The training raised; the record was told.
     FAILED = "failed"
+
+
+class _Leaving(Exception):
+    """All seeds of the pack are at a checkpoint, and the worker is to leave."""
 
 
 class _TrainingRaised(Exception):
@@ -75,6 +81,7 @@ def trial_steps(
     checkpoints: Path,
     flush_seconds: float = 1.0,
     checkpoint_seconds: float = 30.0,
+    on_hang: Callable[[], None] = stay,
 ) -> Generator[int, None, TrialEnd]:
     """Train a pack, pausing after every flush.
 
@@ -85,6 +92,8 @@ def trial_steps(
             `<sweep>/<configuration>/<seed>/<step>-<pack>-<fence>.pt` below it.
         flush_seconds: Rows are written at least this often, and every `FLUSH_ROWS` rows.
         checkpoint_seconds: Least time between two checkpoints of a running seed.
+        on_hang: Called in another thread when the pack was taken away and the training, which
+            should have noticed, hangs.
 
     Yields:
         The step reached, after each flush: a point where the trial may be left for good.
@@ -102,12 +111,15 @@ def trial_steps(
     log = structlog.get_logger().bind(**work.identity)
     log.info("trial started", resumed_at=work.resume[0].step if work.resume else 0)
     journal = Journal(work, recorder, checkpoints, flush_seconds)
-    with LeaseKeeper(recorder) as lease:
+    with LeaseKeeper(recorder, on_hang) as lease:
         trial = _Trial(work, journal, lease, checkpoint_seconds)
         try:
             yield from trial.train()
             recorder.complete()
             end = TrialEnd.COMPLETE
+        except _Leaving:
+            recorder.release()
+            end = TrialEnd.RELEASED
         except Fenced:
             end = TrialEnd.FENCED
         except (_TrainingRaised, TooLarge) as error:
@@ -175,6 +187,7 @@ class _Trial:
                 through.append(left)
         if through:
             self._journal.point_to([ref for left in through for ref in left.refs])
+            self._leave_if_asked()
             yield self._journal.step
         return [left.part for left in through]
 
@@ -215,7 +228,7 @@ class _Trial:
         journal.note_engine(trainer.engine, part.seeds)
         for event in _guarded(trainer):
             self._lease.check()
-            late = time.monotonic() >= due if until is None else event.step == until
+            late = self._due(due) if until is None else event.step == until
             if not (isinstance(event, EpochEnd) and event.active and late):
                 if journal.take(event, trainer):
                     yield journal.step
@@ -226,9 +239,17 @@ class _Trial:
                 journal.flush()
                 return _Left(part=replace(part, seeds=event.active), refs=refs)
             journal.point_to(refs)
+            self._leave_if_asked()
             due = time.monotonic() + self._checkpoint_seconds
             yield journal.step
         return None
+
+    def _due(self, due: float) -> bool:
+        return self._lease.leaving or time.monotonic() >= due
+
+    def _leave_if_asked(self) -> None:
+        if self._lease.leaving:
+            raise _Leaving
 
     def _trainer(self, part: Part) -> PackTrainer:
         states = self._journal.begin(part.seeds)

@@ -17,6 +17,7 @@ from sweeps.terms import (
     Header,
     Resources,
     Retry,
+    Schedule,
     Seeds,
     Success,
     label,
@@ -29,7 +30,7 @@ MAX_CONFIGURATIONS = 5_000
 MAX_SEED_RUNS = 100_000
 MAX_EXCLUSIONS = 1_000
 
-_PARTS = ("base", "grid", "exclude", "seeds", "success", "resources", "retry")
+_PARTS = ("base", "grid", "exclude", "seeds", "success", "resources", "schedule", "retry")
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -77,6 +78,7 @@ class _Reading:
             "seeds": seeds,
             "success": self._success(runs),
             "resources": read_terms(Resources, self._part("resources"), "resources", self.problems),
+            "schedule": read_terms(Schedule, self._part("schedule"), "schedule", self.problems),
             "retry": read_terms(Retry, self._part("retry"), "retry", self.problems),
         }
 

@@ -21,7 +21,7 @@ from db import queries
 from db.engine import reading
 from db.errors import SweepNotFound
 from db.events import events_since
-from db.states import OPEN_SWEEPS
+from db.states import ENDED_SWEEPS
 from service.api.rows import progress_of
 from service.schemas import SweepEvent
 
@@ -44,7 +44,7 @@ class Look:
     @property
     def last(self) -> bool:
         """Whether the sweep has ended and nothing is left to send."""
-        return self.state not in OPEN_SWEEPS and len(self.events) < EVENTS_A_LOOK
+        return self.state in ENDED_SWEEPS and len(self.events) < EVENTS_A_LOOK
 
 
 def look(engine: Engine, sweep_id: str, after: int, *, with_progress: bool) -> Look:
@@ -52,7 +52,7 @@ def look(engine: Engine, sweep_id: str, after: int, *, with_progress: bool) -> L
     with reading(engine) as conn:
         state = queries.sweep(conn, sweep_id)["state"]
         rows = events_since(conn, sweep_id, after, EVENTS_A_LOOK)
-        ended = state not in OPEN_SWEEPS
+        ended = state in ENDED_SWEEPS
         progress = progress_of(conn, sweep_id) if with_progress or ended else None
     return Look(
         state=state,

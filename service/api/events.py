@@ -9,7 +9,7 @@ from db import queries
 from db.engine import reading
 from db.errors import BadCursor
 from db.events import events_since
-from db.states import OPEN_SWEEPS
+from db.states import ENDED_SWEEPS
 from service.api.event_stream import stream_events
 from service.api.parameters import BigId, Cursor, Limit, SweepId
 from service.dependencies import EngineDep
@@ -54,7 +54,7 @@ def events(
         cursor = str(rows[-1]["revision"]) if len(rows) == limit else None
         items = [SweepEvent.model_validate(row) for row in rows]
         return Page(items=items, next_cursor=cursor)
-    if not rows and since and sweep["state"] not in OPEN_SWEEPS:
+    if not rows and since and sweep["state"] in ENDED_SWEEPS:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream_events(engine, sweep_id, since), headers=headers)

@@ -9,7 +9,8 @@ from db import queries
 from db.deletion import delete_sweep
 from db.engine import writing
 from db.states import SweepState
-from db.submission import cancel, retry, submit
+from db.submission import retry, submit
+from db.transitions import cancel, pause, prioritize, resume, stop
 from service import submission
 from service.api.body import SPEC_BODY, SpecDep
 from service.api.parameters import Cursor, Limit, SweepId
@@ -20,6 +21,7 @@ from service.schemas import (
     ChangedSweep,
     Extension,
     Page,
+    Priority,
     SubmittedSweep,
     Sweep,
     SweepPreview,
@@ -98,6 +100,38 @@ def cancel_sweep(sweep_id: SweepId, engine: EngineDep) -> Sweep:
     """End a sweep now: no row of it is written after the answer."""
     with writing(engine) as conn:
         cancel(conn, sweep_id)
+        return sweep_of(conn, sweep_id)
+
+
+@router.post("/{sweep_id}/pause", responses=responses(404, 409, 422))
+def pause_sweep(sweep_id: SweepId, engine: EngineDep) -> Sweep:
+    """Give every pack back at its next checkpoint and wait; `resume` goes on from there."""
+    with writing(engine) as conn:
+        pause(conn, sweep_id)
+        return sweep_of(conn, sweep_id)
+
+
+@router.post("/{sweep_id}/resume", responses=responses(404, 409, 422))
+def resume_sweep(sweep_id: SweepId, engine: EngineDep) -> Sweep:
+    """Take a paused sweep up again."""
+    with writing(engine) as conn:
+        resume(conn, sweep_id)
+        return sweep_of(conn, sweep_id)
+
+
+@router.post("/{sweep_id}/stop", responses=responses(404, 409, 422))
+def stop_sweep(sweep_id: SweepId, engine: EngineDep) -> Sweep:
+    """Let the packs in training finish, and cancel all others."""
+    with writing(engine) as conn:
+        stop(conn, sweep_id)
+        return sweep_of(conn, sweep_id)
+
+
+@router.post("/{sweep_id}/priority", responses=responses(404, 409, 422))
+def prioritize_sweep(sweep_id: SweepId, body: Priority, engine: EngineDep) -> Sweep:
+    """Let a sweep go before those of a smaller priority; what is in training is not disturbed."""
+    with writing(engine) as conn:
+        prioritize(conn, sweep_id, body.priority)
         return sweep_of(conn, sweep_id)
 
 

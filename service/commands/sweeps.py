@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from service.commands.context import client_of
+from service.outcomes import standing
 from service.printing import Output, OutputOption, message, print_object, print_rows
 
 app = typer.Typer(help="Submit, follow and change sweeps.", no_args_is_help=True)
@@ -35,6 +36,8 @@ def submit(
                 f"it was cancelled: `ngpu sweep retry {sweep['id']} --cancelled` takes it up, "
                 "`--new` trains it afresh"
             )
+        elif sweep["state"] == "paused":
+            message(f"it is paused: `ngpu sweep resume {sweep['id']}` takes it up")
         if watch:
             _follow(context, sweep["id"], output)
         else:
@@ -86,6 +89,45 @@ def watch(
 
 
 @app.command()
+def pause(
+    context: typer.Context, sweep_id: SweepArgument, output: OutputOption = Output.TABLE
+) -> None:
+    """Pause a sweep at its next checkpoints; `resume` goes on from there."""
+    with client_of(context) as client:
+        _changed(client.pause(sweep_id), output)
+
+
+@app.command()
+def resume(
+    context: typer.Context, sweep_id: SweepArgument, output: OutputOption = Output.TABLE
+) -> None:
+    """Take a paused sweep up again."""
+    with client_of(context) as client:
+        _changed(client.resume(sweep_id), output)
+
+
+@app.command()
+def stop(
+    context: typer.Context, sweep_id: SweepArgument, output: OutputOption = Output.TABLE
+) -> None:
+    """Let the seeds in training finish and cancel the others."""
+    with client_of(context) as client:
+        _changed(client.stop(sweep_id), output)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def prioritize(
+    context: typer.Context,
+    sweep_id: SweepArgument,
+    priority: Annotated[int, typer.Argument(help="Greater goes first; a sweep begins with 0.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a sweep go before those of a smaller priority."""
+    with client_of(context) as client:
+        _changed(client.prioritize(sweep_id, priority), output)
+
+
+@app.command()
 def cancel(
     context: typer.Context, sweep_id: SweepArgument, output: OutputOption = Output.TABLE
 ) -> None:
@@ -125,7 +167,8 @@ def extend(
 def _listed(sweep: dict[str, Any]) -> dict[str, Any]:
     progress = sweep["progress"]
     ended = progress["requested"] - progress["pending"] - progress["running"]
-    return {**{key: sweep.get(key, progress.get(key)) for key in LIST_COLUMNS}, "ended": ended}
+    shown = {key: sweep.get(key, progress.get(key)) for key in LIST_COLUMNS}
+    return {**shown, "state": standing(sweep), "ended": ended}
 
 
 def _changed(sweep: dict[str, Any], output: Output) -> None:

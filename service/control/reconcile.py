@@ -6,7 +6,7 @@ Every action may be repeated and may be lost: the next look at the same facts de
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from db.states import OPEN_SWEEPS
+from db.states import OPEN_SWEEPS, TRAINING, UNENDED_SWEEPS, Desired, SweepState
 
 #: Runner processes at once. More than one only while the others wait for their last packs.
 MOST_RUNNERS = 4
@@ -41,11 +41,17 @@ class RunnerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepFacts:
-    """One sweep that is open or has a runner."""
+    """One sweep that has not ended or has a runner."""
 
     #: Sorts by the time of submission.
     sweep_id: str
     state: str
+    #: What its user wants.
+    desired: str = Desired.RUN
+    #: Sweeps of a greater one go first.
+    priority: int = 0
+    #: Trials it may have at once; None: as many as there is room for.
+    most_trials: int | None = None
     #: Packs nobody holds, those included that wait before a retry.
     pending: int
     #: Packs a worker holds.
@@ -57,7 +63,18 @@ class SweepFacts:
     @property
     def open(self) -> bool:
         """Whether it wants to be trained."""
-        return self.state in OPEN_SWEEPS
+        return self.state in OPEN_SWEEPS and self.desired in TRAINING
+
+    @property
+    def pausing(self) -> bool:
+        """Whether a pause is wanted and not yet reached."""
+        return self.state in OPEN_SWEEPS and self.desired == Desired.PAUSE
+
+    @property
+    def busy(self) -> bool:
+        """Whether its runner would take up more than it has, so that no room is left for others."""
+        full = self.most_trials is not None and self.leased >= self.most_trials
+        return self.open and self.live and self.pending > 0 and not full
 
     @property
     def live(self) -> bool:
@@ -94,47 +111,60 @@ class Forget:
     sweep_id: str
 
 
-Action = Start | Stop | Finish | Forget
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """A pause is wanted and no worker is left: the sweep is paused."""
+
+    sweep_id: str
+
+
+Action = Start | Stop | Finish | Rest | Forget
 
 
 def reconcile(sweeps: Sequence[SweepFacts], *, most_runners: int = MOST_RUNNERS) -> list[Action]:
     """The actions that move runners and sweeps towards what the facts demand.
 
-    Sweeps are trained in the order of submission. The next one starts once every runner has leased
-    the last pack of its sweep, so that no processor waits for a straggler; a sweep with leased
-    packs was started before and goes on whatever the others do.
+    Sweeps are trained by priority, then in the order of submission. The next one starts once every
+    runner of its priority or a greater one has leased all it may, so that no processor waits for a
+    straggler; runners of a smaller priority claim nothing meanwhile (`db.leasing`). A sweep with
+    leased packs was started before and goes on whatever the others do.
 
     Args:
-        sweeps: All that are open or have a runner.
+        sweeps: All that have not ended or have a runner.
         most_runners: Runner processes at once.
     """
-    ordered = sorted(sweeps, key=lambda sweep: sweep.sweep_id)
+    ordered = sorted(sweeps, key=lambda sweep: (-sweep.priority, sweep.sweep_id))
     ending = [action for sweep in ordered for action in _end(sweep)]
     return [*ending, *_start(ordered, most_runners)]
 
 
 def _end(sweep: SweepFacts) -> Iterator[Action]:
-    """Stop a runner that should not be there; finish a sweep that has nothing left to train."""
+    """Stop a runner that should not be there; end or rest a sweep that nobody trains any more."""
+    # While a pause comes, the runner waits for its workers.
+    wanted = sweep.open or (sweep.pausing and sweep.leased > 0)
     if sweep.runner is not None and not sweep.live:
         if not sweep.open:
             yield Forget(sweep_id=sweep.sweep_id)
     elif sweep.runner is not None:
-        if sweep.open and not sweep.runner.trusted:
+        if wanted and not sweep.runner.trusted:
             yield Stop(sweep_id=sweep.sweep_id, at_once=True)
-        elif not sweep.open:
-            yield Stop(sweep_id=sweep.sweep_id, at_once=sweep.state != "finished")
-    if sweep.open and sweep.pending == sweep.leased == 0:
+        elif not wanted:
+            at_once = sweep.state in (SweepState.CANCELLED, SweepState.FAILED)
+            yield Stop(sweep_id=sweep.sweep_id, at_once=at_once)
+    if sweep.state in UNENDED_SWEEPS and sweep.pending == sweep.leased == 0:
         yield Finish(sweep_id=sweep.sweep_id)
+    elif sweep.pausing and not sweep.leased:
+        yield Rest(sweep_id=sweep.sweep_id)
 
 
 def _start(ordered: Sequence[SweepFacts], most_runners: int) -> Iterator[Action]:
     running = sum(sweep.live for sweep in ordered)
-    busy = any(sweep.open and sweep.live and sweep.pending for sweep in ordered)
+    busy = [sweep.priority for sweep in ordered if sweep.busy]
     for sweep in ordered:
         trainable = sweep.open and sweep.pending + sweep.leased > 0
         if not trainable or sweep.live or sweep.held or running >= most_runners:
             continue
-        if sweep.leased or not busy:
+        if sweep.leased or all(priority < sweep.priority for priority in busy):
             yield Start(sweep_id=sweep.sweep_id)
             running += 1
-            busy = busy or sweep.pending > 0
+            busy += [sweep.priority] * (sweep.pending > 0)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from db import giving_back, leasing, recording
 from db.engine import open_engine, reading, writing
 from db.errors import LeaseLost
+from db.states import TRAINING, Desired
 from ngpu_core.config import RunConfig
 from ngpu_core.events import (
     CarryThreshold,
@@ -134,9 +135,14 @@ class SqlRecorder:
         pack, fence = self._lease.pack_id, self._lease.fence
         self._write(lambda conn: leasing.forget_checkpoints(conn, pack, fence))
 
-    def renew(self) -> None:
-        """Say that the worker lives; tries once."""
-        _renew(self._engine, self._lease.pack_id, self._lease.fence)
+    def release(self) -> None:
+        """Give the pack back, uncharged; harmless when it is another's by now."""
+        pack, fence = self._lease.pack_id, self._lease.fence
+        self._write(lambda conn: giving_back.release_pack(conn, pack, fence, None))
+
+    def renew(self) -> bool:
+        """Say that the worker lives, tries once; whether it is to go on."""
+        return _renew(self._engine, self._lease.pack_id, self._lease.fence) in TRAINING
 
     def _write(self, act: Callable[[Connection], T]) -> T:
         return _persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)
@@ -173,7 +179,8 @@ class SqlQueue:
 
     def renew(self, pack_id: int, fence: int) -> None:
         """Keep the lease of a pack that has not started yet; tries once."""
-        _renew(self._engine, pack_id, fence)
+        # It cannot stall while it waits for a processor.
+        _renew(self._engine, pack_id, fence, progress=True)
 
     def release(self, pack_id: int, fence: int, error: str | None) -> None:
         """Give a pack back, uncharged; harmless when it is another's by now."""
@@ -230,10 +237,10 @@ def _pointer(checkpoint: leasing.Checkpoint) -> dict[str, Any]:
     return {**asdict(checkpoint), "bytes": checkpoint.bytes or 0}
 
 
-def _renew(engine: Engine, pack_id: int, fence: int) -> None:
+def _renew(engine: Engine, pack_id: int, fence: int, *, progress: bool = False) -> Desired:
     try:
         with writing(engine) as conn:
-            leasing.renew(conn, pack_id, fence, LEASE_SECONDS)
+            return leasing.renew(conn, pack_id, fence, LEASE_SECONDS, progress=progress)
     except LeaseLost as error:
         raise Fenced(str(error)) from error
 

@@ -83,6 +83,7 @@ def _show_life(engine: Engine, sweep_id: str, epoch: int, closed: threading.Even
 
 
 def _train_here(settings: Settings, sweep_id: str, epoch: int) -> None:
+    from sweeps.lease import leave_process
     from sweeps.local_runner import run_locally
 
     stop = threading.Event()
@@ -90,7 +91,9 @@ def _train_here(settings: Settings, sweep_id: str, epoch: int) -> None:
     url = settings.database_url
     queue = connect_queue(url, sweep_id, epoch, code_version())
     recorder = partial(connect_recorder, url)
-    run_locally(queue, recorder, settings.checkpoints, should_stop=stop.is_set)
+    run_locally(
+        queue, recorder, settings.checkpoints, should_stop=stop.is_set, on_hang=leave_process
+    )
 
 
 def _train_on_ray(settings: Settings, sweep_id: str, epoch: int, address: str) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db.engine import is_current, open_engine, reading, upgrade, writing
 from db.errors import RecordError
-from db.giving_back import expire_leases
+from db.giving_back import expire_leases, take_stalled
 from db.runners import (
     acquire_lease,
     drop_runner,
@@ -26,7 +26,7 @@ from db.runners import (
     release_lease,
     sweeps_to_reconcile,
 )
-from db.transitions import fail_sweep, finish_sweep
+from db.transitions import fail_sweep, finish_sweep, rest_sweep
 from service.control.children import GRACE_SECONDS, REGISTER_SECONDS, Children
 from service.control.collector import Collector
 from service.control.local_ray import LocalCluster
@@ -35,6 +35,7 @@ from service.control.reconcile import (
     Action,
     Finish,
     Forget,
+    Rest,
     RunnerFacts,
     Start,
     Stop,
@@ -87,12 +88,13 @@ class Scheduler:
         if not self._in_amnesty:
             with writing(self._engine) as conn:
                 expire_leases(conn)
+                take_stalled(conn, self._settings.stall_seconds)
         with reading(self._engine) as conn:
             self._rows = {row["id"]: row for row in sweeps_to_reconcile(conn)}
         facts = [self._facts(row) for row in self._rows.values()]
         for action in reconcile(facts):
             self._perform(action)
-        self._cluster.rest(needed=any(fact.open for fact in facts))
+        self._cluster.rest(needed=any(fact.open or fact.live for fact in facts))
         self._collector.look()
         self._webhooks.look()
 
@@ -139,6 +141,9 @@ class Scheduler:
         return SweepFacts(
             sweep_id=row["id"],
             state=row["state"],
+            desired=row["desired"],
+            priority=row["priority"],
+            most_trials=row["max_concurrent_trials"],
             pending=row["packs_claimable"] + row["packs_waiting"],
             leased=row["packs_leased"],
             runner=self._runner_facts(row),
@@ -178,6 +183,9 @@ class Scheduler:
             case Finish():
                 with writing(self._engine) as conn:
                     finish_sweep(conn, action.sweep_id)
+            case Rest():
+                with writing(self._engine) as conn:
+                    rest_sweep(conn, action.sweep_id)
             case Forget():
                 with writing(self._engine) as conn:
                     drop_runner(conn, action.sweep_id, row["epoch"])

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from service import formats
 from service.dashboard.success_table import too_few
-from service.outcomes import outcome, outcome_words
+from service.outcomes import outcome, outcome_words, standing
 from service.sentences import carry, digits, measured, no_carries, verdict, why
 
 HERE = Path(__file__).parent.parent
@@ -101,8 +101,8 @@ def _templates() -> Jinja2Templates:
     named = (formats.percent, formats.interval, formats.number, formats.error, formats.duration)
     more = (formats.about, formats.moment, formats.clock, formats.plain, formats.rate)
     words = (carry, digits, measured, no_carries, verdict, why)
-    ours = (bar_parts, ended, outcome_counts, outcome, outcome_words, too_few, *words)
-    for function in (*named, *more, *ours):
+    ours = (bar_parts, ended, outcome_counts, outcome, outcome_words, standing, too_few)
+    for function in (*named, *more, *words, *ours):
         environment.filters[function.__name__] = function
     environment.globals["static"] = static
     return Jinja2Templates(env=environment)

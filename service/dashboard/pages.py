@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from db import queries
-from db.states import OPEN_SEEDS, OPEN_SWEEPS, EventKind
+from db.states import OPEN_SEEDS, UNENDED_SWEEPS, EventKind
 from service.dashboard import seed_parts, sweep_parts
 from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
@@ -77,7 +77,7 @@ def _sweep_list(conn: ConnectionDep, cursor: str | None) -> dict[str, Any]:
             for sweep in page.items
             if sweep["running"]
         },
-        "any_active": any(sweep["state"] in OPEN_SWEEPS for sweep in page.items),
+        "any_active": any(sweep["state"] in UNENDED_SWEEPS for sweep in page.items),
     }
 
 

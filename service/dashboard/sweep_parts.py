@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from db import queries
 from db.bands import curve_bands
-from db.states import OPEN_SWEEPS
+from db.states import UNENDED_SWEEPS
 from ngpu_core.statistics import fraction_interval, survival_curve
 from service.dashboard import charts
 from service.dashboard.success_table import success_table, totals
@@ -45,7 +45,7 @@ def mean_max_steps(conn: Connection, sweep: Row) -> float:
 
 def is_active(sweep: Row) -> bool:
     """Whether more of the sweep may still come: what an empty part may promise."""
-    return sweep["state"] in OPEN_SWEEPS
+    return sweep["state"] in UNENDED_SWEEPS
 
 
 def success_part(conn: Connection, sweep: Row) -> Context:

@@ -25,10 +25,12 @@ from db.giving_back import (
     fail_pack,
     pause_seconds,
     release_pack,
+    take_stalled,
 )
 from db.leasing import ClaimedPack, renew
 from db.models import packs
-from db.recording import Rows, move_checkpoint
+from db.recording import Rows, move_checkpoint, write_rows
+from db.submission import retry
 from db.transitions import fail_sweep, finish_sweep
 
 
@@ -147,6 +149,87 @@ def test_a_lease_that_ran_out_is_taken_back_and_its_holder_fenced(engine: Engine
         renew(conn, silent.pack_id, silent.fence, 30)
     with writing(engine) as conn:
         renew(conn, alive.pack_id, alive.fence, 30)
+
+
+def _silent_for(engine: Engine, pack: ClaimedPack, seconds: float) -> None:
+    with writing(engine) as conn:
+        silent = update(packs).where(packs.c.id == pack.pack_id)
+        conn.execute(silent.values(progress_at=in_seconds(-seconds)))
+
+
+def _stalled(engine: Engine, least_seconds: float = 300) -> list[int]:
+    with writing(engine) as conn:
+        return take_stalled(conn, least_seconds)
+
+
+def test_a_worker_that_lives_and_gets_no_further_loses_its_pack(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=3, max_failures=2)
+    hung, slow, moving = (claimed(engine, sweep_id) for _ in range(3))
+    _silent_for(engine, hung, 301)
+    _silent_for(engine, slow, 299)
+    _silent_for(engine, moving, 301)
+    with writing(engine) as conn:
+        renew(conn, hung.pack_id, hung.fence, 30)
+        write_rows(conn, lease_of(moving), Rows(), steps={2: 5}, wall_seconds=1.0)
+    assert _stalled(engine) == [hung.pack_id]
+    assert states(engine, sweep_id) == {0: "pending", 1: "running", 2: "running"}
+    with pytest.raises(LeaseLost), writing(engine) as conn:
+        renew(conn, hung.pack_id, hung.fence, 30)
+    with reading(engine) as conn:
+        charged = select(packs.c.user_attempts, packs.c.infra_attempts, packs.c.stalls)
+        assert conn.execute(charged.where(packs.c.id == hung.pack_id)).one() == (0, 1, 1)
+    [*_, event] = ask(engine, queries.events_since, sweep_id)
+    assert (event["kind"], event["body"]["pack"]) == ("pack_stalled", hung.pack_id)
+
+
+def test_only_the_first_stall_between_checkpoints_is_not_charged(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=1, max_failures=1)
+    ref = {"seed": 0, "step": 100, "path": "0.pt", "sha256": "0"}
+    for _ in range(2):
+        pack = claimed(engine, sweep_id)
+        with writing(engine) as conn:
+            move_checkpoint(conn, lease_of(pack), Rows(), [ref], steps={0: 100}, wall_seconds=1.0)
+        _silent_for(engine, pack, 301)
+        assert _stalled(engine) == [pack.pack_id]
+        _without_pauses(engine)
+    _silent_for(engine, claimed(engine, sweep_id), 301)
+    _stalled(engine)
+    assert states(engine, sweep_id) == {0: "failed"}
+    [failure] = ask(engine, queries.failures, sweep_id).items
+    assert "it got no further for 300 s" in failure["error"]
+
+
+def test_a_configuration_of_slow_steps_may_be_silent_for_ten_of_them(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=2)
+    pack, other = claimed(engine, sweep_id), claimed(engine, sweep_id)
+    for one, seconds in ((pack, 100.0), (other, 120.0)):
+        with writing(engine) as conn:
+            steps = dict.fromkeys(one.seeds, 2)
+            write_rows(conn, lease_of(one), Rows(), steps=steps, wall_seconds=seconds)
+    _silent_for(engine, pack, 540)
+    assert _stalled(engine) == []
+    _silent_for(engine, pack, 560)
+    assert _stalled(engine) == [pack.pack_id]
+
+
+def test_a_sweep_with_more_failed_seeds_than_it_may_have_is_given_up(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=5, max_failures=1, max_failed_seeds=1)
+    first, second, running = (claimed(engine, sweep_id) for _ in range(3))
+    _fail(engine, first)
+    assert ask(engine, queries.sweep, sweep_id)["state"] == "queued"
+    _fail(engine, second)
+    row = ask(engine, queries.sweep, sweep_id)
+    assert (row["state"], row["error"]) == (
+        "failed",
+        "2 seed runs failed: retry.max_failed_seeds is 1",
+    )
+    failed = {0: "failed", 1: "failed"}
+    assert states(engine, sweep_id) == {**dict.fromkeys(range(5), "cancelled"), **failed}
+    with pytest.raises(LeaseLost), writing(engine) as conn:
+        renew(conn, running.pack_id, running.fence, 30)
+    with writing(engine) as conn:
+        assert retry(conn, sweep_id, include_cancelled=True) == 5
+    assert ask(engine, queries.sweep, sweep_id)["state"] == "queued"
 
 
 def test_a_sweep_the_service_cannot_run_fails_with_its_reason(engine: Engine) -> None:

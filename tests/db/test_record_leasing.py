@@ -29,7 +29,7 @@ from db.models import carry_results, checkpoints, evaluations, packs, seed_runs,
 from db.recording import Rows, move_checkpoint, rewind, write_rows
 from db.runners import register_runner
 from db.submission import cancel
-from db.transitions import finish_sweep
+from db.transitions import finish_sweep, prioritize
 
 
 def _registered(engine: Engine, sweep_id: str) -> int:
@@ -79,6 +79,47 @@ def test_a_runner_that_was_replaced_claims_nothing(engine: Engine) -> None:
     old = _registered(engine, sweep_id)
     _registered(engine, sweep_id)
     assert claim(engine, sweep_id, epoch=old) is None
+
+
+def test_a_sweep_has_no_more_trials_at_once_than_it_may(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=4, max_concurrent_trials=2)
+    first, _ = claimed(engine, sweep_id), claimed(engine, sweep_id)
+    assert claim(engine, sweep_id) is None
+    assert not ask(engine, exhausted, sweep_id)
+    end(engine, first, 0)
+    with writing(engine) as conn:
+        complete_pack(conn, first.pack_id, first.fence)
+    claimed(engine, sweep_id)
+    assert claim(engine, sweep_id) is None
+    # A newer runner takes over what is held, and no more.
+    assert [claim(engine, sweep_id, epoch=2) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_a_sweep_yields_to_one_of_a_greater_priority_that_has_a_runner(engine: Engine) -> None:
+    low, high = submitted(engine, seeds=3), submitted(engine, seeds=2, priority=1)
+    held = claimed(engine, low)
+    _registered(engine, high)
+    assert claim(engine, low) is None
+    assert not ask(engine, exhausted, low)
+    with writing(engine) as conn:
+        renew(conn, held.pack_id, held.fence, LEASE_SECONDS)
+    claimed(engine, high)
+    assert claim(engine, low) is None
+    claimed(engine, high)
+    claimed(engine, low)
+    with writing(engine) as conn:
+        assert prioritize(conn, low, 2)
+        assert not prioritize(conn, low, 2)
+    claimed(engine, low)
+
+
+def test_a_sweep_at_its_limit_or_without_a_runner_keeps_nobody_waiting(engine: Engine) -> None:
+    low, high = submitted(engine, seeds=2), submitted(engine, priority=1, max_concurrent_trials=1)
+    claimed(engine, low)
+    _registered(engine, high)
+    assert claim(engine, low) is None
+    claimed(engine, high)
+    claimed(engine, low)
 
 
 def test_a_pack_waits_for_its_pause_to_end(engine: Engine) -> None:

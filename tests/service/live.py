@@ -15,7 +15,9 @@ import psutil
 from sqlalchemy import Engine, func, select
 
 from db.engine import reading
+from db.events import events_since
 from db.models import packs, seed_runs, sweeps, training_epochs
+from ngpu_core.config import RunConfig
 from service.control.processes import spawn
 from service.settings import Settings
 from sweeps.local_runner import run_locally
@@ -31,11 +33,11 @@ PACKS = [[0, 1], [2]]
 
 
 @cache
-def undisturbed() -> dict[str, list[tuple[Any, ...]]]:
-    """What the sweep of `LONG` over `PACKS` measures when nothing happens to it."""
+def undisturbed(run: RunConfig = LONG) -> dict[str, list[tuple[Any, ...]]]:
+    """What the sweep of a configuration over `PACKS` measures when nothing happens to it."""
     with TemporaryDirectory() as folder:
         url, engine = open_record(Path(folder))
-        sweep = submit_sweep(engine, [LONG], PACKS)
+        sweep = submit_sweep(engine, [run], PACKS)
         run_locally(queue_of(url, engine, sweep), recorders(url), Path(folder))
         found = results(engine, sweep)
         engine.dispose()
@@ -123,6 +125,11 @@ class Service:
             query = select(packs.c.fence).where(packs.c.sweep_id == sweep_id).order_by(packs.c.id)
             return list(conn.execute(query).scalars())
 
+    def kinds(self, sweep_id: str) -> list[str]:
+        """What has happened to the sweep."""
+        with reading(self.engine) as conn:
+            return [event["kind"] for event in events_since(conn, sweep_id)]
+
     def log(self) -> str:
         """Everything the processes wrote, for a failed assertion to show."""
         files = sorted(self.settings.logs.glob("*.log"))
@@ -188,6 +195,6 @@ def running(home: Path, runner: str, **more: Any) -> Iterator[Service]:
         service.engine.dispose()
 
 
-def submit_long(engine: Engine) -> str:
-    """A sweep of `LONG` over `PACKS`."""
-    return submit_sweep(engine, [LONG], PACKS)
+def submit_long(engine: Engine, run: RunConfig = LONG) -> str:
+    """A sweep of `LONG`, or of another configuration, over `PACKS`."""
+    return submit_sweep(engine, [run], PACKS)

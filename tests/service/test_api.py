@@ -174,6 +174,43 @@ def test_cancelling_twice_changes_nothing(web: TestClient, spec_text: str) -> No
     assert web.post(url).json() == web.post(url).json()
 
 
+def test_a_sweep_is_paused_resumed_and_stopped(web: TestClient, spec_text: str) -> None:
+    url = f"{SWEEPS}/{submitted(web, spec_text)['id']}"
+
+    paused = web.post(f"{url}/pause").json()
+    listed = web.get(f"{SWEEPS}?state=paused").json()["items"]
+    resumed = web.post(f"{url}/resume").json()
+    stopped = web.post(f"{url}/stop").json()
+    refused = web.post(f"{url}/pause")
+
+    assert (paused["state"], paused["desired"]) == ("paused", "pause")
+    assert [one["id"] for one in listed] == [paused["id"]]
+    assert (resumed["state"], resumed["desired"]) == ("queued", "run")
+    assert (stopped["state"], stopped["progress"]["cancelled"]) == ("finished", 6)
+    assert refused.status_code == 409
+    assert "is finished" in refused.json()["detail"]
+    assert "extend it" in refused.json()["detail"]
+
+
+def test_a_sweep_is_prioritized_unless_it_has_ended(web: TestClient, spec_text: str) -> None:
+    text = f"{spec_text}schedule: {{priority: 3, max_concurrent_trials: 2}}\n"
+    sweep = submitted(web, text)
+    url = f"{SWEEPS}/{sweep['id']}"
+
+    assert sweep["priority"] == 3
+    assert submitted_again(web, spec_text)["id"] == sweep["id"], "a schedule makes no other sweep"
+    assert web.post(f"{url}/priority", json={"priority": -5}).json()["priority"] == -5
+    assert web.post(f"{url}/priority", json={"priority": 5000}).status_code == 422
+    web.post(f"{url}/cancel")
+    assert web.post(f"{url}/priority", json={"priority": 1}).status_code == 409
+
+
+def submitted_again(web: TestClient, spec_text: str) -> dict[str, Any]:
+    response = web.post(SWEEPS, content=spec_text, headers=YAML)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
 def test_extend_adds_the_next_seeds(web: TestClient, spec_text: str) -> None:
     url = f"{SWEEPS}/{submitted(web, spec_text)['id']}"
 

@@ -44,7 +44,7 @@ def test_every_line_runs(web: TestClient, spec_text: str) -> None:
         # A sweep that has ended where the line needs one: the streams come to an end then.
         sweep = web.post("/api/v1/sweeps?new=true", json=yaml_value(spec_text)).json()["id"]
         seed = web.get(f"/api/v1/sweeps/{sweep}/seeds").json()["items"][0]
-        if not re.search(r"/(cancel|extend)", line):
+        if not re.search(r"/(cancel|extend|pause|resume|stop|priority)", line):
             web.post(f"/api/v1/sweeps/{sweep}/cancel")
         if line.endswith('retry"'):
             continue

@@ -106,6 +106,18 @@ def test_a_sweep_is_cancelled_extended_and_retried(served: Ngpu, client: Client,
     assert "is cancelled" in err
 
 
+def test_a_sweep_is_paused_resumed_and_stopped(served: Ngpu, spec: str) -> None:
+    sweep_id = json.loads(served("sweep", "submit", spec, "-o", "json")[1])["id"]
+
+    assert served("sweep", "prioritize", sweep_id, "-1")[0] == 0
+    assert "paused" in served("sweep", "pause", sweep_id)[1]
+    assert "queued" in served("sweep", "resume", sweep_id)[1]
+    assert "finished" in served("sweep", "stop", sweep_id)[1]
+    code, _, err = served("sweep", "resume", sweep_id)
+    assert code == 3
+    assert "is finished" in err
+
+
 def test_watching_an_ended_sweep_prints_its_table(served: Ngpu, client: Client, spec: str) -> None:
     sweep_id = json.loads(served("sweep", "submit", spec, "-o", "json")[1])["id"]
     client.cancel(sweep_id)

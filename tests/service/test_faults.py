@@ -1,17 +1,23 @@
 """kill -9, for real: whatever dies in the middle of a sweep, the sweep ends as if nothing had."""
 
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from db.engine import writing
 from db.submission import cancel
+from db.transitions import pause, resume, stop
 from service.control.local_ray import LocalCluster, ray_environment
 from service.settings import Settings
 from tests.service.live import (
+    LONG,
     PACKS,
     Service,
+    alive,
     running,
     submit_long,
     undisturbed,
@@ -19,11 +25,13 @@ from tests.service.live import (
     wait_for_rows,
     wait_until,
 )
-from tests.sweeps.tiny import results
+from tests.sweeps.tiny import checkpoint_paths, results
 
 RUNNER = "service.control.runner"
 KEEPER = "service.control.keeper"
 ACTOR = "Trainable.train"
+#: Trains for longer than a worker takes to learn of a pause.
+LONGER = replace(LONG, training=replace(LONG.training, max_steps=4 * LONG.training.max_steps))
 
 
 def assert_undisturbed(service: Service, sweep: str) -> None:
@@ -70,6 +78,68 @@ def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) 
         before = service.rows(sweep)
         wait_until(lambda: not service.named(RUNNER), 15, service.log)
         assert service.rows(sweep) == before
+        assert service.stop() == 0
+
+
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undisturbed(
+    tmp_path: Path, runner: str
+) -> None:
+    with running(tmp_path, runner) as service:
+        sweep = submit_long(service.engine, LONGER)
+        service.start()
+        wait_for_rows(service, sweep)
+        with writing(service.engine) as conn:
+            pause(conn, sweep)
+        wait_until(lambda: service.state(sweep) in ("paused", "finished"), 60, service.log)
+        assert service.state(sweep) == "paused"
+        wait_until(lambda: not service.named(RUNNER), 60, service.log)
+        before = service.rows(sweep)
+        time.sleep(2)
+        assert service.rows(sweep) == before
+        with writing(service.engine) as conn:
+            resume(conn, sweep)
+        wait_for_end(service, sweep)
+        assert results(service.engine, sweep) == undisturbed(LONGER), service.log()
+        assert service.stop() == 0
+
+
+@pytest.mark.parametrize("runner", ["local", "ray"])
+def test_a_hung_training_loses_its_pack_and_its_process_ends(tmp_path: Path, runner: str) -> None:
+    with running(tmp_path, runner, stall_seconds=10) as service:
+        sweep = submit_long(service.engine, LONGER)
+        service.start()
+        wait_until(lambda: bool(checkpoint_paths(service.engine, sweep)), 90, service.log)
+        wait_until(lambda: bool(trainers(service, runner)), 30, service.log)
+        first = service.settings.checkpoints / checkpoint_paths(service.engine, sweep)[0]
+        pack_and_fence = first.stem.partition("-")[2]
+        hung = trainers(service, runner)
+        for one in hung:
+            # Its last checkpoint is written into a pipe that nobody reads: it waits for ever.
+            last = f"{LONGER.training.max_steps}-{pack_and_fence}.pt.{one.pid}.tmp"
+            os.mkfifo(first.with_name(last))
+        wait_until(lambda: "pack_stalled" in service.kinds(sweep), 120, service.log)
+        wait_until(lambda: not all(map(alive, hung)), 60, service.log)
+        wait_for_end(service, sweep)
+        assert results(service.engine, sweep) == undisturbed(LONGER), service.log()
+        assert service.stop() == 0
+
+
+def trainers(service: Service, runner: str) -> list[psutil.Process]:
+    """The processes that train now."""
+    return service.named(RUNNER if runner == "local" else ACTOR)
+
+
+def test_a_sweep_stopped_while_it_trains_finishes_what_it_began(tmp_path: Path) -> None:
+    with running(tmp_path, "local") as service:
+        sweep = submit_long(service.engine)
+        service.start()
+        wait_for_rows(service, sweep)
+        with writing(service.engine) as conn:
+            stop(conn, sweep)
+        wait_for_end(service, sweep)
+        seeds = {row[1]: row[2] for row in results(service.engine, sweep)["seeds"]}
+        assert seeds == {0: "finished", 1: "finished", 2: "cancelled"}
         assert service.stop() == 0
 
 

@@ -239,6 +239,25 @@ def test_a_cancelled_sweep_offers_what_the_api_permits(web: TestClient, sweep_id
     assert web.post(action).json()["queued"] == 12
 
 
+def test_a_sweep_offers_to_pause_or_to_resume_and_says_where_it_is_going(
+    web: TestClient, sweep_id: str, engine: Engine
+) -> None:
+    open_now = page(web, f"/sweeps/{sweep_id}")
+    with writing(engine) as conn:
+        claim_pack(conn, sweep_id, owner="test", epoch=1, lease_seconds=30)
+    assert web.post(f"/api/v1/sweeps/{sweep_id}/pause").status_code == 200
+    pausing = page(web, f"/sweeps/{sweep_id}")
+    assert web.post(f"/api/v1/sweeps/{sweep_id}/stop").status_code == 200
+    stopping = page(web, f"/sweeps/{sweep_id}")
+
+    assert "Pause…" in open_now
+    assert "Resume…" not in open_now.split("<dialog")[0]
+    assert ">pausing</span>" in pausing
+    assert "Resume…" in pausing
+    assert ">stopping</span>" in stopping
+    assert "Stop…" not in stopping
+
+
 def test_an_ended_sweep_promises_nothing(web: TestClient, sweep_id: str) -> None:
     web.post(f"/api/v1/sweeps/{sweep_id}/cancel")
     text = plain(page(web, f"/sweeps/{sweep_id}"))

@@ -1,7 +1,7 @@
 """Trials over a real record: what they leave behind, undisturbed and disturbed anywhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from db.engine import writing
 from db.giving_back import fail_pack
 from db.submission import cancel, retry
+from db.transitions import pause, rest_sweep, resume
 from ngpu_core.checkpoint import CorruptCheckpoint
 from ngpu_core.config import RunConfig
 from service.collection import collect
@@ -218,3 +219,44 @@ def test_a_lease_is_renewed_while_nothing_is_written(
         next(steps)
     assert end.value.value is TrialEnd.FENCED
     assert results(bench.engine, bench.sweep) == rows
+
+
+def _rest(steps: Generator[int, None, TrialEnd]) -> TrialEnd:
+    """How a trial ends when it is followed from here on."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_trial_of_a_sweep_that_pauses_leaves_at_a_checkpoint_and_loses_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.lease.RENEW_SECONDS", 0.01)
+    bench = Bench(tmp_path, REVERSE, [[0, 1]])
+    work = claimed(bench.queue())
+    steps = trial_steps(
+        work,
+        recorders(bench.url)(work),
+        checkpoints=bench.checkpoints,
+        flush_seconds=0.0,
+        checkpoint_seconds=float("inf"),
+    )
+    next(steps)
+    with writing(bench.engine) as conn:
+        pause(conn, bench.sweep)
+    time.sleep(0.3)
+    assert _rest(steps) is TrialEnd.RELEASED
+    (pack,) = pack_rows(bench.engine, bench.sweep)
+    assert (pack.state, pack.user_attempts, pack.infra_attempts) == ("pending", 0, 0)
+    before = results(bench.engine, bench.sweep)
+    assert 0 < before["seeds"][0][3] < REVERSE.training.max_steps
+    with writing(bench.engine) as conn:
+        assert rest_sweep(conn, bench.sweep)
+        assert resume(conn, bench.sweep)
+    again = claimed(bench.queue())
+    assert [ref.step for ref in again.resume] == [before["seeds"][0][3]] * 2
+    assert results(bench.engine, bench.sweep)["training_epochs"] == before["training_epochs"]
+    bench.trial(again)
+    assert results(bench.engine, bench.sweep) == undisturbed(REVERSE, ((0, 1),))
