@@ -297,3 +297,11 @@ leases = Table(
     Column("owner", Text, nullable=False),
     Column("until", UtcTime, nullable=False),
 )
+
+#: What the service made up for itself and keeps: the owner's alone, never readable by a query.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)

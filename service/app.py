@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from db.engine import open_engine, upgrade
 from service import problems
-from service.api import catalog, events, health, results, seeds, sweeps
+from service.api import catalog, events, health, results, seeds, sql, sweeps
 from service.api.parameters import refuse_unknown
 from service.dashboard import pages
 from service.settings import Settings
@@ -43,7 +43,7 @@ def _api() -> APIRouter:
     api = APIRouter(
         prefix=API, dependencies=[Depends(refuse_unknown)], responses=problems.responses(422)
     )
-    for part in (sweeps, results, events, seeds, catalog, health):
+    for part in (sweeps, results, events, seeds, sql, catalog, health):
         api.include_router(part.router)
     return api
 

@@ -9,7 +9,7 @@ with Client("http://127.0.0.1:8000") as client:
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -178,6 +178,11 @@ class Client:
     def seed_evaluations(self, seed_run_id: int) -> list[Json]:
         """Errors of one seed run by task and length."""
         return list(self._pages(f"/seeds/{seed_run_id}/evaluations", {}))
+
+    def sql(self, query: str, parameters: Sequence[Any] = (), *, limit: int | None = None) -> Json:
+        """The answer to one read-only SQL query: columns, rows, whether there were more."""
+        body = {"query": query, "parameters": list(parameters)}
+        return self._json("POST", "/sql", json=body | ({"limit": limit} if limit else {}))
 
     def tasks(self) -> list[Json]:
         """Every task."""

@@ -4,6 +4,7 @@
     ├── UnknownParameter      a query parameter the address does not take
     ├── BodyTooLarge          longer than a spec may be
     ├── UnreadableBody        neither YAML nor JSON, or not UTF-8
+    ├── TooManyQueries        as many SQL queries run as may at once
     └── NotReady              the record is not at the schema this code expects
 
 What the record itself refuses is in `db.errors`, what is wrong in a spec in `sweeps.problems`.
@@ -39,6 +40,13 @@ class BodyTooLarge(Refusal):
 
 class UnreadableBody(Refusal):
     """The body's type is not one that is read here, or its bytes are not text."""
+
+
+class TooManyQueries(Refusal):
+    """As many users' SQL queries run as may at once."""
+
+    def __init__(self) -> None:
+        super().__init__("as many SQL queries run as may at once: ask again in a moment")
 
 
 class NotReady(Refusal):

@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     #: Where clients find the service; left empty, this host and port.
     server_url: str = Field(default="", validate_default=True)
+    #: Seconds a query of `POST /sql` may take.
+    sql_seconds: float = Field(default=2.0, gt=0, le=600)
+    #: PostgreSQL: URL whose role such queries run as; left empty, the service makes a role.
+    sql_database_url: str = ""
     #: Address of a running Ray cluster; None starts Ray on this machine.
     ray_address: str | None = None
     #: Processors that local trials may use; None means all this process may run on.

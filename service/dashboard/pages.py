@@ -9,11 +9,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from db import queries
+from db.console import RELATIONS
 from db.states import OPEN_SEEDS, OPEN_SWEEPS, EventKind
 from service.dashboard import seed_parts, sweep_parts
+from service.dashboard.examples import EXAMPLES
 from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
-from service.dependencies import ConnectionDep
+from service.dependencies import ConnectionDep, SettingsDep
 from service.outcomes import OUTCOMES
 
 SWEEPS_A_PAGE = 50
@@ -135,6 +137,13 @@ def new_page(request: Request) -> Response:
     """A form with an example spec."""
     example = files("sweeps").joinpath("specs/demo.yaml").read_text(encoding="utf-8")
     return render(request, "new.html", {"example": example})
+
+
+@router.get("/sql")
+def sql_page(request: Request, settings: SettingsDep) -> Response:
+    """An editor for one's own questions, with examples."""
+    context = {"examples": EXAMPLES, "relations": RELATIONS, "seconds": settings.sql_seconds}
+    return render(request, "sql.html", context)
 
 
 @router.get("/help")
