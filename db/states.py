@@ -108,3 +108,19 @@ OPEN_SEEDS = (SeedState.PENDING, SeedState.RUNNING)
 OPEN_PACKS = (PackState.PENDING, PackState.LEASED)
 #: Sweeps that still want a runner.
 OPEN_SWEEPS = (SweepState.QUEUED, SweepState.RUNNING)
+
+
+class Role(StrEnum):
+    """What the holder of a token may do; each role includes those before it."""
+
+    #: Look at everything, and ask in SQL.
+    READ = "read"
+    #: Submit, cancel, retry and extend sweeps.
+    SUBMIT = "submit"
+    #: Delete sweeps.
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """Its place among the roles, from 0."""
+        return list(Role).index(self)

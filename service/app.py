@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from db.engine import open_engine, upgrade
 from service import problems
+from service.access import authorize
 from service.api import catalog, events, health, results, seeds, sql, sweeps
 from service.api.parameters import refuse_unknown
 from service.dashboard import pages
@@ -41,7 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
 def _api() -> APIRouter:
     # Every address may refuse a parameter it does not take.
     api = APIRouter(
-        prefix=API, dependencies=[Depends(refuse_unknown)], responses=problems.responses(422)
+        prefix=API,
+        dependencies=[Depends(authorize), Depends(refuse_unknown)],
+        responses=problems.responses(401, 403, 422),
     )
     for part in (sweeps, results, events, seeds, sql, catalog, health):
         api.include_router(part.router)

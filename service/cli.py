@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands import processes, queries, seeds, sweeps
+from service.commands import processes, queries, seeds, sweeps, tokens
 from service.commands.train import train
 from service.printing import message
 
@@ -29,6 +29,7 @@ app.command()(processes.demo)
 app.add_typer(processes.db, name="db")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
+app.add_typer(tokens.app, name="token")
 app.command()(train)
 app.command()(queries.sql)
 app.command()(processes.version)
@@ -40,9 +41,15 @@ def settings(
     home: Annotated[Path | None, typer.Option(help="Folder everything is written under.")] = None,
     database_url: Annotated[str | None, typer.Option(help="SQLite or PostgreSQL.")] = None,
     server_url: Annotated[str | None, typer.Option(help="Where the service is.")] = None,
+    token: Annotated[str | None, typer.Option(help="What the service asks for.")] = None,
 ) -> None:
     """Flags win over NGPU_* variables, these over ngpu.toml."""
-    context.obj = {"home": home, "database_url": database_url, "server_url": server_url}
+    context.obj = {
+        "home": home,
+        "database_url": database_url,
+        "server_url": server_url,
+        "token": token,
+    }
 
 
 def main() -> None:

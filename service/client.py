@@ -70,12 +70,17 @@ class Client:
 
     Args:
         server_url: Where it is, without `/api/v1`.
+        token: What it asks for, if it does.
         http: A prepared HTTP client with that base URL, as for an app in this process.
     """
 
-    def __init__(self, server_url: str, *, http: httpx2.Client | None = None) -> None:
+    def __init__(
+        self, server_url: str, *, token: str = "", http: httpx2.Client | None = None
+    ) -> None:
         self.server_url = server_url.rstrip("/")
         self._http = http or httpx2.Client(base_url=self.server_url, timeout=TIMEOUT_SECONDS)
+        if token:
+            self._http.headers["Authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> Self:
         return self

@@ -41,6 +41,9 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     refusals.UnknownParameter: HTTPStatus.UNPROCESSABLE_ENTITY,
     SpecError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RequestValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    refusals.CrossSite: HTTPStatus.FORBIDDEN,
+    refusals.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    refusals.NotPermitted: HTTPStatus.FORBIDDEN,
     refusals.TooManyQueries: HTTPStatus.SERVICE_UNAVAILABLE,
     refusals.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     # The database is away for a moment: the client may ask again.
@@ -118,7 +121,7 @@ def install(app: FastAPI) -> None:
 
 def _refused(request: Request, error: Exception) -> Response:
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
+    headers = _headers(status)
     wrong = _wrong_values(error)
     return problem_response(
         request,
@@ -128,6 +131,12 @@ def _refused(request: Request, error: Exception) -> Response:
         problems=wrong,
         headers=headers,
     )
+
+
+def _headers(status: HTTPStatus) -> dict[str, str]:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(RETRY_SECONDS)}
+    return {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
 
 
 def _detail(error: Exception, wrong: list[WrongValue]) -> str:

@@ -4,6 +4,11 @@
     ├── UnknownParameter      a query parameter the address does not take
     ├── BodyTooLarge          longer than a spec may be
     ├── UnreadableBody        neither YAML nor JSON, or not UTF-8
+    ├── CrossSite             a change asked for by a page of another site
+    ├── Unauthenticated
+    │   ├── MissingToken      no token, where the service asks for one
+    │   └── WrongToken        a token nobody has, or no longer
+    ├── NotPermitted          the token's role is not enough
     ├── TooManyQueries        as many SQL queries run as may at once
     └── NotReady              the record is not at the schema this code expects
 
@@ -40,6 +45,46 @@ class BodyTooLarge(Refusal):
 
 class UnreadableBody(Refusal):
     """The body's type is not one that is read here, or its bytes are not text."""
+
+
+class CrossSite(Refusal):
+    """A page of another site asked for a change."""
+
+    def __init__(self) -> None:
+        super().__init__("a page of another site may change nothing here")
+
+
+class Unauthenticated(Refusal):
+    """Base of: who asks is not known."""
+
+
+class MissingToken(Unauthenticated):
+    """The service asks for a token, and there is none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this service asks for a token: send `Authorization: Bearer …`, set NGPU_TOKEN, "
+            "or log in at /login; `ngpu token create NAME` makes one"
+        )
+
+
+class WrongToken(Unauthenticated):
+    """The token is nobody's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the token is wrong or was revoked: `ngpu token create NAME` makes another"
+        )
+
+
+class NotPermitted(Refusal):
+    """The token's role is not enough."""
+
+    def __init__(self, name: str, role: str, needed: str) -> None:
+        super().__init__(
+            f"the token {shown(name)} may {role}, and this needs {needed}: "
+            f"`ngpu token create NAME --role {needed}` makes one that may"
+        )
 
 
 class TooManyQueries(Refusal):

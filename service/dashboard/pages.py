@@ -11,7 +11,8 @@ from starlette.types import Scope
 from db import queries
 from db.console import RELATIONS
 from db.states import OPEN_SEEDS, OPEN_SWEEPS, EventKind
-from service.dashboard import seed_parts, sweep_parts
+from service.access import authorize
+from service.dashboard import login, seed_parts, sweep_parts
 from service.dashboard.examples import EXAMPLES
 from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
@@ -22,7 +23,11 @@ SWEEPS_A_PAGE = 50
 #: Kinds of server-sent events that make a sweep's page fetch its parts again.
 EVENT_KINDS = (*EventKind, "progress", "end")
 
-router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+router = APIRouter(
+    include_in_schema=False,
+    default_response_class=HTMLResponse,
+    dependencies=[Depends(authorize)],
+)
 
 
 def get_sweep(conn: ConnectionDep, sweep_id: str) -> dict[str, Any]:
@@ -166,5 +171,6 @@ class _StaticFiles(StaticFiles):
 def mount(app: FastAPI) -> None:
     """Add the pages and their static files to the app; after `problems.install`."""
     app.include_router(router)
-    error_pages(app)
+    app.include_router(login.router)
+    error_pages(app, login.login_address)
     app.mount("/static", _StaticFiles(directory=STATIC), name="static")
