@@ -10,7 +10,10 @@ from service import problems
 from service.access import authorize
 from service.api import catalog, events, health, results, seeds, sql, sweeps
 from service.api.parameters import refuse_unknown
+from service.body_limit import BodyLimit
 from service.dashboard import pages
+from service.headers import SecureHeaders
+from service.rate import Rate
 from service.settings import Settings
 from service.version import code_version
 
@@ -33,6 +36,9 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.settings = settings
+    app.state.submits = Rate(settings.submits_per_minute)
+    app.add_middleware(BodyLimit, exempt=f"{API}/sweeps")
+    app.add_middleware(SecureHeaders)
     problems.install(app)
     app.include_router(_api())
     pages.mount(app)

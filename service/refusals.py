@@ -2,19 +2,21 @@
 
     Refusal
     ├── UnknownParameter      a query parameter the address does not take
-    ├── BodyTooLarge          longer than a spec may be
+    ├── BodyTooLarge          longer than one may be
     ├── UnreadableBody        neither YAML nor JSON, or not UTF-8
     ├── CrossSite             a change asked for by a page of another site
     ├── Unauthenticated
     │   ├── MissingToken      no token, where the service asks for one
     │   └── WrongToken        a token nobody has, or no longer
     ├── NotPermitted          the token's role is not enough
+    ├── TooManySubmits        this token or address submitted too often
     ├── TooManyQueries        as many SQL queries run as may at once
     └── NotReady              the record is not at the schema this code expects
 
 What the record itself refuses is in `db.errors`, what is wrong in a spec in `sweeps.problems`.
 """
 
+import math
 from collections.abc import Iterable
 
 from sweeps.problems import nearest, shown
@@ -36,11 +38,11 @@ class UnknownParameter(Refusal):
 
 
 class BodyTooLarge(Refusal):
-    """The body is longer than a spec may be."""
+    """The body is longer than one may be."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(f"the body is larger than {limit:,} bytes, the limit for a spec")
+        super().__init__(f"the body is larger than {limit:,} bytes, the limit")
 
 
 class UnreadableBody(Refusal):
@@ -84,6 +86,17 @@ class NotPermitted(Refusal):
         super().__init__(
             f"the token {shown(name)} may {role}, and this needs {needed}: "
             f"`ngpu token create NAME --role {needed}` makes one that may"
+        )
+
+
+class TooManySubmits(Refusal):
+    """This token or address submitted too often."""
+
+    def __init__(self, per_minute: int, seconds: float) -> None:
+        self.retry_after = math.ceil(seconds)
+        super().__init__(
+            f"at most {per_minute} submits, retries and extensions a minute: "
+            f"ask again in {self.retry_after} s"
         )
 
 

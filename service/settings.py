@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     require_tokens: bool | None = None
     #: The token that the client and the command line send.
     token: str = Field(default="", repr=False)
+    #: Submits, retries and extensions a minute that one token (or address) may ask for; 0: any.
+    submits_per_minute: int = Field(default=120, ge=0)
     #: Seconds a query of `POST /sql` may take.
     sql_seconds: float = Field(default=2.0, gt=0, le=600)
     #: PostgreSQL: URL whose role such queries run as; left empty, the service makes a role.

@@ -68,7 +68,9 @@ class SqlAnswer(BaseModel):
     elapsed_seconds: float
 
 
-@router.post("/sql", response_model=SqlAnswer, responses={**CSV_CONTENT, **responses(422, 503)})
+@router.post(
+    "/sql", response_model=SqlAnswer, responses={**CSV_CONTENT, **responses(413, 422, 503)}
+)
 def ask(question: SqlQuestion, console: ConsoleDep, csv: CsvDep) -> SqlAnswer | Response:
     """Ask the record in SQL, read only: the views `seed_results`, `success_fractions`, ….
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from service import formats
 from service.dashboard.success_table import too_few
+from service.headers import SECURE
 from service.outcomes import outcome, outcome_words
 from service.sentences import carry, digits, measured, no_carries, verdict, why
 
@@ -24,11 +25,10 @@ STATIC = HERE / "static"
 
 #: Nothing from outside, nothing inline. Vega positions its text by style attributes.
 HEADERS: Mapping[str, str] = {
+    **SECURE,
     "Content-Security-Policy": "default-src 'self'; style-src 'self'; style-src-attr "
     "'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
     # A page shows the record as it is now.
     "Cache-Control": "no-store",
 }
