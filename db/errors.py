@@ -91,3 +91,11 @@ class BadCursor(RecordError):
 
 class QueryRefused(RecordError):
     """A user's SQL query was refused or stopped by the database."""
+
+
+class QueryStopped(QueryRefused):
+    """A user's SQL query went beyond a limit of time, size or memory."""
+
+
+class QueryImpossible(RecordError):
+    """No session for a user's SQL query can be had; says what to do."""

@@ -23,6 +23,7 @@ from db.states import (
     Desired,
     EventKind,
     PackState,
+    Role,
     SeedState,
     SuccessMetric,
     SuccessWhen,
@@ -318,4 +319,26 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("until", UtcTime, nullable=False),
+)
+
+#: What the service made up for itself and keeps: the owner's alone, never readable by a query.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("used_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    _one_of("role", Role),
 )

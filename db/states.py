@@ -134,3 +134,19 @@ UNENDED_SWEEPS = (*OPEN_SWEEPS, SweepState.PAUSED)
 ENDED_SWEEPS = (SweepState.FINISHED, SweepState.CANCELLED, SweepState.FAILED)
 #: Wishes under which packs are trained.
 TRAINING = (Desired.RUN, Desired.STOP)
+
+
+class Role(StrEnum):
+    """What the holder of a token may do; each role includes those before it."""
+
+    #: Look at everything, and ask in SQL.
+    READ = "read"
+    #: Submit sweeps, and pause, resume, stop, cancel, retry, extend and rank them.
+    SUBMIT = "submit"
+    #: Delete sweeps.
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """Its place among the roles, from 0."""
+        return list(Role).index(self)

@@ -7,9 +7,13 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from db.engine import open_engine, upgrade
 from service import metrics, problems
-from service.api import catalog, events, health, logs, results, seeds, sweeps, verification
+from service.access import authorize
+from service.api import catalog, events, health, logs, results, seeds, sql, sweeps, verification
 from service.api.parameters import refuse_unknown
+from service.body_limit import BodyLimit
 from service.dashboard import pages
+from service.headers import SecureHeaders
+from service.rate import Rate
 from service.settings import Settings
 from service.version import code_version
 
@@ -32,6 +36,9 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.settings = settings
+    app.state.submits = Rate(settings.submits_per_minute)
+    app.add_middleware(BodyLimit, exempt=f"{API}/sweeps")
+    app.add_middleware(SecureHeaders)
     problems.install(app)
     app.include_router(_api())
     pages.mount(app)
@@ -42,9 +49,11 @@ def create_app(settings: Settings) -> FastAPI:
 def _api() -> APIRouter:
     # Every address may refuse a parameter it does not take.
     api = APIRouter(
-        prefix=API, dependencies=[Depends(refuse_unknown)], responses=problems.responses(422)
+        prefix=API,
+        dependencies=[Depends(authorize), Depends(refuse_unknown)],
+        responses=problems.responses(401, 403, 422),
     )
-    for part in (sweeps, results, verification, events, seeds, logs, catalog, health):
+    for part in (sweeps, results, verification, events, seeds, logs, sql, catalog, health):
         api.include_router(part.router)
     return api
 

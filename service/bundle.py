@@ -15,12 +15,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from sqlalchemy import Boolean, Connection, Double, Engine, Integer, Select, Table, insert, select
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    Select,
+    Table,
+    create_engine,
+    insert,
+    select,
+)
 from sqlalchemy.types import TypeEngine
 
 from db import queries
 from db.clock import UtcTime
-from db.console import read_only
 from db.engine import open_engine, reading, upgrade, writing
 from db.models import (
     carry_results,
@@ -97,7 +107,7 @@ def write_bundle(engine: Engine, sweep_id: str, file: Path, checkpoints: Path | 
         with reading(engine) as conn:
             proof = verify(conn, sweep_id, checkpoints)
             _copy_record(conn, sweep_id, root / "record.sqlite")
-        copied = read_only(f"sqlite:///{root / 'record.sqlite'}", seconds=float("inf"))
+        copied = create_engine(f"sqlite:///file:{root / 'record.sqlite'}?mode=ro&uri=true")
         with reading(copied) as conn:
             _write_parts(conn, sweep_id, root, proof)
         return _zip(root, file, proof)

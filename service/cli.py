@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from service.commands import backup, checkpoints, processes, queries, seeds, sweeps, verification
+from service.commands import (
+    backup,
+    checkpoints,
+    processes,
+    queries,
+    seeds,
+    sweeps,
+    tokens,
+    verification,
+)
 from service.commands.bundle import bundle
 from service.commands.doctor import doctor
 from service.commands.train import train
@@ -36,6 +45,7 @@ sweeps.app.command()(bundle)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
 app.add_typer(checkpoints.app, name="checkpoints")
+app.add_typer(tokens.app, name="token")
 app.command()(train)
 app.command()(queries.sql)
 app.command()(doctor)
@@ -48,9 +58,15 @@ def settings(
     home: Annotated[Path | None, typer.Option(help="Folder everything is written under.")] = None,
     database_url: Annotated[str | None, typer.Option(help="SQLite or PostgreSQL.")] = None,
     server_url: Annotated[str | None, typer.Option(help="Where the service is.")] = None,
+    token: Annotated[str | None, typer.Option(help="What the service asks for.")] = None,
 ) -> None:
     """Flags win over NGPU_* variables, these over ngpu.toml."""
-    context.obj = {"home": home, "database_url": database_url, "server_url": server_url}
+    context.obj = {
+        "home": home,
+        "database_url": database_url,
+        "server_url": server_url,
+        "token": token,
+    }
 
 
 def main() -> None:

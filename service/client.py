@@ -9,7 +9,7 @@ with Client("http://127.0.0.1:8000") as client:
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -70,12 +70,17 @@ class Client:
 
     Args:
         server_url: Where it is, without `/api/v1`.
+        token: What it asks for, if it does.
         http: A prepared HTTP client with that base URL, as for an app in this process.
     """
 
-    def __init__(self, server_url: str, *, http: httpx2.Client | None = None) -> None:
+    def __init__(
+        self, server_url: str, *, token: str = "", http: httpx2.Client | None = None
+    ) -> None:
         self.server_url = server_url.rstrip("/")
         self._http = http or httpx2.Client(base_url=self.server_url, timeout=TIMEOUT_SECONDS)
+        if token:
+            self._http.headers["Authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +209,11 @@ class Client:
     def seed_logs(self, seed_run_id: int, *, limit: int = 100) -> list[Json]:
         """The last lines of the log that name a seed run, the oldest first."""
         return self._get(f"/seeds/{seed_run_id}/logs", {"limit": limit})["items"]
+
+    def sql(self, query: str, parameters: Sequence[Any] = (), *, limit: int | None = None) -> Json:
+        """The answer to one read-only SQL query: columns, rows, whether there were more."""
+        body = {"query": query, "parameters": list(parameters)}
+        return self._json("POST", "/sql", json=body | ({"limit": limit} if limit else {}))
 
     def tasks(self) -> list[Json]:
         """Every task."""

@@ -44,7 +44,7 @@ def run_demo(
     # Whoever ends the demo ends the service it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _service(settings), Client(settings.server_url) as client:
+        with _service(settings), Client(settings.server_url, token=settings.token) as client:
             finished = _show(client, spec, new=new)
             if not leave:
                 _stay(client)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.engine import reading
 from db.metrics import RecordMetrics, record_metrics
+from service.access import authorize
 from service.control.scheduler import LEADERSHIP
 
 #: Seconds for which an answer of the record is told again.
@@ -152,7 +153,7 @@ def install(app: FastAPI) -> Metrics:
     return metrics
 
 
-@router.get("/metrics")
+@router.get("/metrics", dependencies=[Depends(authorize)])
 def show_metrics(request: Request) -> Response:
     """Everything in Prometheus' text format."""
     metrics: Metrics = request.app.state.metrics

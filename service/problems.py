@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from db import errors
 from ngpu_core.tasks.registry import UnknownTask
 from service import refusals
+from service.headers import SECURE
 from sweeps.problems import SpecError
 
 logger = logging.getLogger(__name__)
@@ -33,12 +34,19 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.WrongState: HTTPStatus.CONFLICT,
     errors.SeedsExist: HTTPStatus.CONFLICT,
     errors.IdempotencyConflict: HTTPStatus.CONFLICT,
+    errors.QueryRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.QueryImpossible: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BadCursor: HTTPStatus.BAD_REQUEST,
     refusals.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     refusals.UnreadableBody: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     refusals.UnknownParameter: HTTPStatus.UNPROCESSABLE_ENTITY,
     SpecError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RequestValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    refusals.CrossSite: HTTPStatus.FORBIDDEN,
+    refusals.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    refusals.NotPermitted: HTTPStatus.FORBIDDEN,
+    refusals.TooManySubmits: HTTPStatus.TOO_MANY_REQUESTS,
+    refusals.TooManyQueries: HTTPStatus.SERVICE_UNAVAILABLE,
     refusals.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     # The database is away for a moment: the client may ask again.
     OperationalError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -102,20 +110,21 @@ def problem_response(
     content = json.dumps(body.model_dump(), ensure_ascii=False, allow_nan=False)
     # Text the sender gave may hold half a surrogate pair: it must not break the answer.
     encoded = content.encode(errors="backslashreplace")
-    return Response(encoded, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return Response(encoded, status, headers={**SECURE, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Give the app a handler for everything that can go wrong."""
     for kind in STATUSES:
-        app.add_exception_handler(kind, _refused)
+        app.add_exception_handler(kind, refusal_response)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _refused(request: Request, error: Exception) -> Response:
+def refusal_response(request: Request, error: Exception) -> Response:
+    """One of the refusals of the table as a response."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
+    headers = _headers(status, error)
     wrong = _wrong_values(error)
     return problem_response(
         request,
@@ -125,6 +134,14 @@ def _refused(request: Request, error: Exception) -> Response:
         problems=wrong,
         headers=headers,
     )
+
+
+def _headers(status: HTTPStatus, error: Exception) -> dict[str, str]:
+    if isinstance(error, refusals.TooManySubmits):
+        return {"Retry-After": str(error.retry_after)}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(RETRY_SECONDS)}
+    return {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
 
 
 def _detail(error: Exception, wrong: list[WrongValue]) -> str:

@@ -6,6 +6,7 @@ computes is never a setting: that is the spec's.
 """
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,16 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     #: Where clients find the service; left empty, this host and port.
     server_url: str = Field(default="", validate_default=True)
+    #: Whether every request needs a token; None: wherever others than this machine can ask.
+    require_tokens: bool | None = None
+    #: The token that the client and the command line send.
+    token: str = Field(default="", repr=False)
+    #: Submits, retries and extensions a minute that one token (or address) may ask for; 0: any.
+    submits_per_minute: int = Field(default=120, ge=0)
+    #: Seconds a query of `POST /sql` may take.
+    sql_seconds: float = Field(default=2.0, gt=0, le=600)
+    #: PostgreSQL: URL whose role such queries run as; left empty, the service makes a role.
+    sql_database_url: str = ""
     #: Address of a running Ray cluster; None starts Ray on this machine.
     ray_address: str | None = None
     #: Processors that local trials may use; None means all this process may run on.
@@ -59,6 +70,13 @@ class Settings(BaseSettings):
         if url or "home" not in info.data:
             return url
         return f"sqlite:///{info.data['home'] / 'ngpu.sqlite'}"
+
+    @field_validator("require_tokens")
+    @classmethod
+    def _tokens_beyond_loopback(cls, required: bool | None, info: Any) -> bool | None:
+        if required is False and not _is_loopback(info.data.get("host", "")):
+            raise ValueError("tokens can be off only where the host is 127.0.0.1, ::1 or localhost")
+        return required
 
     @field_validator("server_url")
     @classmethod
@@ -88,6 +106,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
     @property
+    def tokens_required(self) -> bool:
+        """Whether a request needs a token: always, unless only this machine can ask."""
+        return not _is_loopback(self.host) if self.require_tokens is None else self.require_tokens
+
+    @property
     def embedded(self) -> bool:
         """Whether the record is a SQLite file, which the service creates and upgrades itself."""
         return self.database_url.startswith("sqlite")
@@ -115,8 +138,17 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these settings, whatever its own would be."""
-        values = self.model_dump(mode="json", exclude_none=True)
+        values = self.model_dump(mode="json", exclude_none=True, exclude={"token"})
         return {f"NGPU_{key.upper()}": str(value) for key, value in values.items()}
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def config_file() -> Path | None:

@@ -34,10 +34,15 @@ CsvDep = Annotated[bool, Depends(wants_csv)]
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as CSV with a header: NULL is empty, JSON is JSON, times are ISO 8601."""
+    return csv_of_values(columns, ([row[column] for column in columns] for row in rows))
+
+
+def csv_of_values(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """The same of rows without names: two columns of a query may have one."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
-    writer.writerows([cell(row[column]) for column in columns] for row in rows)
+    writer.writerows([cell(value) for value in row] for row in rows)
     return out.getvalue()
 
 

@@ -3,7 +3,7 @@
 import shutil
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from db import queries
 from db.deletion import delete_sweep
@@ -17,6 +17,7 @@ from service.api.parameters import Cursor, Limit, SweepId
 from service.api.rows import estimate, sweep_of, sweep_summary
 from service.dependencies import ConnectionDep, EngineDep, SettingsDep
 from service.problems import responses
+from service.rate import limit_submits
 from service.schemas import (
     ChangedSweep,
     Extension,
@@ -43,8 +44,9 @@ IdempotencyKey = Annotated[
     status_code=201,
     responses={
         200: {"model": SubmittedSweep | SweepPreview, "description": "Was there, or a dry run"},
-        **responses(400, 409, 413, 415, 422),
+        **responses(400, 409, 413, 415, 422, 429),
     },
+    dependencies=[Depends(limit_submits)],
     openapi_extra={"requestBody": SPEC_BODY},
 )
 def submit_sweep(
@@ -135,7 +137,11 @@ def prioritize_sweep(sweep_id: SweepId, body: Priority, engine: EngineDep) -> Sw
         return sweep_of(conn, sweep_id)
 
 
-@router.post("/{sweep_id}/retry", responses=responses(404, 409, 422))
+@router.post(
+    "/{sweep_id}/retry",
+    responses=responses(404, 409, 422, 429),
+    dependencies=[Depends(limit_submits)],
+)
 def retry_sweep(
     sweep_id: SweepId,
     engine: EngineDep,
@@ -147,7 +153,11 @@ def retry_sweep(
         return ChangedSweep(**sweep_of(conn, sweep_id).model_dump(), queued=queued)
 
 
-@router.post("/{sweep_id}/extend", responses=responses(404, 409, 422))
+@router.post(
+    "/{sweep_id}/extend",
+    responses=responses(404, 409, 413, 422, 429),
+    dependencies=[Depends(limit_submits)],
+)
 def extend_sweep(sweep_id: SweepId, body: Extension, engine: EngineDep) -> ChangedSweep:
     """Add the next `count` seeds to every configuration."""
     with writing(engine) as conn:

@@ -21,4 +21,5 @@ def client_of(context: typer.Context) -> "Client":
     """A client of the service the settings name."""
     from service.client import Client
 
-    return Client(settings_of(context).server_url)
+    settings = settings_of(context)
+    return Client(settings.server_url, token=settings.token)

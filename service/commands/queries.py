@@ -20,7 +20,7 @@ def sql(
 
     url = settings_of(context).database_url
     _require_record(url)
-    result = run_query(read_only(url), query, max_rows=limit)
+    result = run_query(read_only(url, as_owner=True), query, max_rows=limit)
     print_rows(result.items, output, columns=result.columns)
     if result.truncated:
         message(f"only the first {limit} rows: ask for more with --limit")

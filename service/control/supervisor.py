@@ -13,6 +13,8 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from db.engine import open_engine, reading
+from db.tokens import NoToken, any_in_force
 from service.app import create_app
 from service.control.processes import end, spawn
 from service.control.scheduler import check_schema
@@ -76,6 +78,7 @@ def serve(settings: Settings) -> None:
     """Run the web process and the scheduler until SIGINT or SIGTERM; leave no process behind."""
     settings.make_home()
     check_schema(settings)
+    check_tokens(settings)
     _leave_on_signals()
     with _SchedulerChild(settings):
         _run_web(settings)
@@ -84,8 +87,30 @@ def serve(settings: Settings) -> None:
 def serve_web(settings: Settings) -> None:
     """Run the web process alone until SIGINT or SIGTERM."""
     settings.make_home()
+    if settings.embedded:
+        check_schema(settings)
+    check_tokens(settings)
     _leave_on_signals()
     _run_web(settings)
+
+
+def check_tokens(settings: Settings) -> None:
+    """Refuse to listen where others can ask while nobody could be let in.
+
+    Raises:
+        NoToken: Tokens are required, and there is none.
+    """
+    if not settings.tokens_required:
+        return
+    engine = open_engine(settings.database_url)
+    with reading(engine) as conn:
+        found = any_in_force(conn)
+    engine.dispose()
+    if not found:
+        raise NoToken(
+            f"listening on {settings.host} needs tokens, and there is none: make the first with "
+            "`ngpu token create NAME --role admin`, or listen on 127.0.0.1"
+        )
 
 
 def _leave_on_signals() -> None:

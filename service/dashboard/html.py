@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from service import formats
 from service.dashboard.success_table import too_few
+from service.headers import SECURE
 from service.outcomes import outcome, outcome_words, standing
 from service.sentences import carry, digits, measured, no_carries, verdict, why
 
@@ -24,11 +25,10 @@ STATIC = HERE / "static"
 
 #: Nothing from outside, nothing inline. Vega positions its text by style attributes.
 HEADERS: Mapping[str, str] = {
+    **SECURE,
     "Content-Security-Policy": "default-src 'self'; style-src 'self'; style-src-attr "
     "'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'; object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
     # A page shows the record as it is now.
     "Cache-Control": "no-store",
 }
@@ -117,19 +117,23 @@ def render(
     )
 
 
-def error_pages(app: FastAPI) -> None:
+def error_pages(app: FastAPI, login_address: Callable[[Request], str]) -> None:
     """Answer browsers with a page where the app's handlers answer programs with a problem."""
     for kind, handler in list(app.exception_handlers.items()):
-        app.exception_handlers[kind] = _for_people(handler)
+        app.exception_handlers[kind] = _for_people(handler, login_address)
 
 
-def _for_people(handler: Callable[..., Any]) -> Callable[..., Any]:
+def _for_people(
+    handler: Callable[..., Any], login_address: Callable[[Request], str]
+) -> Callable[..., Any]:
     async def answer(request: Request, error: Exception) -> Response:
         response = handler(request, error)
         if isawaitable(response):
             response = await response
         if request.url.path.startswith("/api/") or not _reads_html(request):
             return response
+        if response.status_code == 401:
+            return RedirectResponse(login_address(request), status_code=303)
         problem = json.loads(response.body)
         # A mistyped address is, to a reader, an address of nothing.
         status = 404 if response.status_code == 422 else response.status_code

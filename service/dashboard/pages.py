@@ -9,18 +9,25 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from db import queries
+from db.console import RELATIONS
 from db.states import OPEN_SEEDS, UNENDED_SWEEPS, EventKind
-from service.dashboard import seed_parts, sweep_parts
+from service.access import authorize
+from service.dashboard import login, seed_parts, sweep_parts
+from service.dashboard.examples import EXAMPLES
 from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
-from service.dependencies import ConnectionDep
+from service.dependencies import ConnectionDep, SettingsDep
 from service.outcomes import OUTCOMES
 
 SWEEPS_A_PAGE = 50
 #: Kinds of server-sent events that make a sweep's page fetch its parts again.
 EVENT_KINDS = (*EventKind, "progress", "end")
 
-router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+router = APIRouter(
+    include_in_schema=False,
+    default_response_class=HTMLResponse,
+    dependencies=[Depends(authorize)],
+)
 
 
 def get_sweep(conn: ConnectionDep, sweep_id: str) -> dict[str, Any]:
@@ -137,6 +144,13 @@ def new_page(request: Request) -> Response:
     return render(request, "new.html", {"example": example})
 
 
+@router.get("/sql")
+def sql_page(request: Request, settings: SettingsDep) -> Response:
+    """An editor for one's own questions, with examples."""
+    context = {"examples": EXAMPLES, "relations": RELATIONS, "seconds": settings.sql_seconds}
+    return render(request, "sql.html", context)
+
+
 @router.get("/help")
 def help_page(request: Request) -> Response:
     """The words, how to submit, how to read the table, SQL."""
@@ -157,5 +171,6 @@ class _StaticFiles(StaticFiles):
 def mount(app: FastAPI) -> None:
     """Add the pages and their static files to the app; after `problems.install`."""
     app.include_router(router)
-    error_pages(app)
+    app.include_router(login.router)
+    error_pages(app, login.login_address)
     app.mount("/static", _StaticFiles(directory=STATIC), name="static")

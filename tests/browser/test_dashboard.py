@@ -240,3 +240,26 @@ def test_an_address_of_nothing_has_a_page(page: Page) -> None:
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
     page.get_by_role("link", name="All sweeps").click()
     expect(page.get_by_role("heading", name="No sweep yet")).to_be_visible()
+
+
+def test_a_question_is_asked_in_sql_and_saved(page: Page, trained: str) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="SQL", exact=True).first.click()
+    expect(page.get_by_role("heading", name="Ask in SQL")).to_be_visible()
+    page.get_by_label("Query").fill("SELECT seed, state FROM seed_results ORDER BY seed")
+    page.get_by_role("button", name="Run").click()
+    table = page.locator("#rows")
+    expect(table.get_by_role("columnheader", name="state")).to_be_visible()
+    expect(table.get_by_role("row").nth(1)).to_contain_text("0")
+
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    assert saved.value.path().read_text().startswith("seed,state")
+
+    page.get_by_label("Query").fill("DELETE FROM sweeps")
+    page.get_by_label("Query").press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("changes nothing")
+
+    page.get_by_role("button", name="How far seeds carry").click()
+    expect(page.get_by_label("Query")).to_have_value(re.compile("carry_thresholds"))
+    expect(page.locator("#summary")).to_contain_text("row")

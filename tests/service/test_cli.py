@@ -196,3 +196,25 @@ def test_one_configuration_is_trained_in_this_process(ngpu: Ngpu, spec: str) -> 
     assert "seed 5 finished at step 20" in err
     assert [(row["step"], row["length"]) for row in rows][-2:] == [(20, 8), (20, 16)]
     assert ngpu("train", spec, "--configuration", "2")[0] == 2
+
+
+def test_tokens_are_made_listed_and_revoked(ngpu: Ngpu) -> None:
+    code, token, err = ngpu("token", "create", "ada", "--role", "read")
+    assert (code, token.count("_")) == (0, 2)
+    assert "not shown again" in err
+    assert ngpu("token", "create", "ada")[0] == 1
+    assert ngpu("token", "create", "bob", "--role", "king")[0] == 2
+
+    _, listed, _ = ngpu("token", "list", "-o", "json")
+    assert [(one["name"], one["role"]) for one in json.loads(listed)] == [("ada", "read")]
+    assert token.strip().split("_")[2] not in listed
+
+    assert ngpu("token", "revoke", "ada")[0] == 0
+    assert ngpu("token", "revoke", "ada")[0] == 1
+    assert json.loads(ngpu("token", "list", "-o", "json")[1])[0]["revoked_at"]
+
+
+def test_a_service_for_others_does_not_start_without_tokens(ngpu: Ngpu) -> None:
+    code, _, err = ngpu("api", "--host", "0.0.0.0", "--port", "0")
+    assert code == 1
+    assert "ngpu token create NAME --role admin" in err
