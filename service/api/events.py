@@ -19,7 +19,7 @@ from service.schemas import Page, SweepEvent
 router = APIRouter(prefix="/sweeps/{sweep_id}", tags=["events"])
 
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"content": {"text/event-stream": {}}},
     204: {"description": "The sweep has ended and everything was sent: do not reconnect"},
 }
 
