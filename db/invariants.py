@@ -14,11 +14,17 @@ from sqlalchemy import Connection, Select, and_, exists, func, or_, select
 from db.clock import in_seconds, now
 from db.models import checkpoints, configurations, packs, seed_runs, sweeps
 from db.paging import Row, rows_of
-from db.states import OPEN_PACKS, OPEN_SEEDS, OPEN_SWEEPS, PackState, SeedState, SweepState
+from db.states import (
+    ENDED_SWEEPS,
+    OPEN_PACKS,
+    OPEN_SEEDS,
+    OPEN_SWEEPS,
+    PackState,
+    SeedState,
+)
 
 #: Rows named a broken invariant.
 SHOWN = 5
-_ENDED_SWEEPS = (SweepState.FINISHED, SweepState.CANCELLED, SweepState.FAILED)
 _ENDED_PACKS = (PackState.DONE, PackState.FAILED, PackState.CANCELLED, PackState.SPLIT)
 
 
@@ -56,13 +62,13 @@ _open_seed = _s.state.in_(OPEN_SEEDS)
 _INVARIANTS: dict[str, Select[Any]] = {
     "a sweep that has ended has no seed run that trains or waits": (
         select(sweeps.c.id.label("id")).where(
-            sweeps.c.state.in_(_ENDED_SWEEPS),
+            sweeps.c.state.in_(ENDED_SWEEPS),
             exists().where(_s.sweep_id == sweeps.c.id, _open_seed),
         )
     ),
     "a sweep that has ended has no pack that is held or waits": (
         select(sweeps.c.id.label("id")).where(
-            sweeps.c.state.in_(_ENDED_SWEEPS),
+            sweeps.c.state.in_(ENDED_SWEEPS),
             exists().where(_p.sweep_id == sweeps.c.id, _p.state.in_(OPEN_PACKS)),
         )
     ),
