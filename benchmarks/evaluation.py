@@ -11,7 +11,7 @@ import json
 from math import ceil
 from typing import get_args
 
-from benchmarks.arguments import parser, peers, place
+from benchmarks.arguments import parser, peers, place, positive, possible
 from benchmarks.lineup import OURS, PeerName, Place
 from benchmarks.measure import Result, measure, summary
 from benchmarks.workload import Workload
@@ -50,11 +50,11 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.set_defaults(rounds=3)
     arguments.add_argument("--family", choices=get_args(Family), default="neural_gpu")
-    arguments.add_argument("--filters", type=int, default=24)
-    arguments.add_argument("--length", type=int, default=401)
-    arguments.add_argument("--sequences", type=int, default=1024, help="that our engine tests")
+    arguments.add_argument("--filters", type=positive, default=24)
+    arguments.add_argument("--length", type=positive, default=401)
+    arguments.add_argument("--sequences", type=positive, default=1024, help="that our engine tests")
     arguments.add_argument(
-        "--peer-sequences", type=int, default=32, help="a round and process of a peer"
+        "--peer-sequences", type=positive, default=32, help="a round and process of a peer"
     )
     arguments.add_argument("--against", type=peers, default=NAIVE, metavar=",".join(NAIVE))
     arguments.add_argument("--json", action="store_true", help="print one JSON object")
@@ -63,7 +63,7 @@ def main() -> None:
         family=asked.family, filters=asked.filters, lengths=(asked.length,), seeds=1, testing=True
     )
     result = evaluate(
-        workload,
+        possible(workload),
         place(asked),
         sequences=asked.sequences,
         peer_sequences=asked.peer_sequences,

@@ -66,9 +66,9 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     base, peak = memory(asked.device)
     workload = Workload.from_json(asked.workload)
-    engine = choose(
-        workload.config, device=asked.device, threads=asked.threads, asked=asked.backend
-    )
+    # Seeds are trained side by side before one is spread over threads, as in a trial.
+    share = asked.threads if workload.testing else max(1, asked.threads // workload.seeds)
+    engine = choose(workload.config, device=asked.device, threads=share, asked=asked.backend)
     torch.set_num_threads(torch_threads(engine, asked.threads))
     about = {"torch": torch.__version__, "engine": engine.name}
     if asked.device != "cpu":

@@ -15,7 +15,7 @@ Machines are shared and noisy: read the ratios, not the seconds.
 
 import json
 
-from benchmarks.arguments import parser, peers, place
+from benchmarks.arguments import parser, peers, place, positive, possible
 from benchmarks.lineup import PEERS
 from benchmarks.measure import measure, summary
 from benchmarks.workload import Workload
@@ -27,10 +27,14 @@ def main() -> None:
     arguments.set_defaults(rounds=7)
     arguments.add_argument("--seconds", type=float, default=1.0, help="about how long a turn is")
     arguments.add_argument("--family", choices=["neural_gpu", "diagonal_neural_gpu"], required=True)
-    arguments.add_argument("--filters", type=int, default=24)
-    arguments.add_argument("--length", type=int, nargs="+", default=[20], help="a bin, or several")
-    arguments.add_argument("--seeds", type=int, default=4, help="that our engine trains at once")
-    arguments.add_argument("--batch", type=int, default=32, help="sequences a bin")
+    arguments.add_argument("--filters", type=positive, default=24)
+    arguments.add_argument(
+        "--length", type=positive, nargs="+", default=[20], help="a bin, or several"
+    )
+    arguments.add_argument(
+        "--seeds", type=positive, default=4, help="that our engine trains at once"
+    )
+    arguments.add_argument("--batch", type=positive, default=32, help="sequences a bin")
     arguments.add_argument("--against", type=peers, default=("naive",), metavar=",".join(PEERS))
     arguments.add_argument("--json", action="store_true", help="print one JSON object")
     asked = arguments.parse_args()
@@ -42,7 +46,7 @@ def main() -> None:
         batch=asked.batch,
     )
     result = measure(
-        workload, place(asked), asked.against, rounds=asked.rounds, seconds=asked.seconds
+        possible(workload), place(asked), asked.against, rounds=asked.rounds, seconds=asked.seconds
     )
     print(json.dumps(result) if asked.json else summary(result))
 

@@ -122,7 +122,8 @@ def _no_answer(task: Task, error: psycopg.Error) -> NoAnswer:
         return task.too_long
     said = error.diag.message_primary
     if said is None:
-        if "memory" in str(error):
+        # libpq without memory for a row gives the rest up: a second result, "out of memory".
+        if "memory" in str(error) or "results from command" in str(error):
             raise MemoryError
         if isinstance(error, psycopg.OperationalError):
             return NoAnswer(UNREACHABLE, "the session was lost")

@@ -70,7 +70,12 @@ class MemoryPlan:
 
 
 def predict_memory(
-    config: RunConfig, seeds: int, *, engine: str, threads: int = 1, segment: int | None = None
+    config: RunConfig,
+    seeds: int,
+    *,
+    engine: str = "native",
+    threads: int = 1,
+    segment: int | None = None,
 ) -> int:
     """Bytes that training a pack takes at its peak, above a process that has loaded everything.
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 import torch
 
+from ngpu_core.engines.choice import torch_threads
 from ngpu_core.events import EpochEnd, Event
 from ngpu_core.training import PackTrainer
 from sweeps.device_memory import free_memory, give_back, is_out_of_memory
@@ -107,7 +108,6 @@ def trial_steps(
             next attempt starts at step 0.
         OSError: A checkpoint cannot be written.
     """
-    torch.set_num_threads(work.cpu)
     log = structlog.get_logger().bind(**work.identity)
     log.info("trial started", resumed_at=work.resume[0].step if work.resume else 0)
     journal = Journal(work, recorder, checkpoints, flush_seconds)
@@ -255,12 +255,14 @@ class _Trial:
         states = self._journal.begin(part.seeds)
 
         def make() -> PackTrainer:
+            engine = engine_of(self._work, part)
+            torch.set_num_threads(torch_threads(engine, self._work.cpu))
             trainer = PackTrainer(
                 self._work.run,
                 part.seeds,
                 device=device(self._work),
                 threads=self._work.cpu,
-                engine=engine_of(self._work, part),
+                engine=engine,
             )
             if states:
                 trainer.load_seed_states(states)

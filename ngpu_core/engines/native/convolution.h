@@ -236,6 +236,8 @@ void points_to_sums(const Row& row, int first, int count, const float* from, Fin
     }
 }
 
+// Part: the tiles that are at the points at a time. Block: the outputs that a register tile holds.
+// Group: the tiles that one does, whose sums are handed over while they are in the innermost cache.
 template <int SEQUENCES, bool ROWS, class Finish>
 void convolve_tiles(const Row& row, const KernelShape& shape, const float* kernel, const float* in,
                     const Workspace& work, Finish finish) {

@@ -8,13 +8,13 @@
 //
 // where shift moves a third of the maps one cell right and a third left. Every pre-activation x costs
 // w·max(|x| - 0.9, 0) (saturation); since |x| > 0.9 shows in r, u and c, these need not be kept apart.
-// With D the gradient of s' and ⊙' the gradient through a convolution, backwards
+// With D the gradient of s', and conv' and shift' the gradients through conv and shift, backwards
 //
 //     D ← mask · D,   dc = D·(1 - u)·k·[|c| < 1] + w·sign,   p = conv'(dc; W_c)
 //     d[r, u] = ½·[0 < r, u < 1]·[p·s, D·(shift(s) - k·c)] + w·sign
 //     D ← shift'(D·u) + p·r + conv'(d[r, u]; W_ru)
 //
-// Kept a time step: s, r·s, [r, u], c. Only every `segment`-th state outlives the forward pass.
+// Kept a time step: s, [r, u], c. Only every `segment`-th state outlives the forward pass.
 #pragma once
 
 #include "kernel.h"

@@ -6,7 +6,8 @@
 //     c = tanh(conv(r·s; W_c) + b_c)
 //     s' = mask · (g·s + (1 - g)·c)
 //
-// and, with D the gradient of s' and ⊙' the gradient through a convolution, backwards
+// (a plain sigmoid where q < 1.01) and, with D the gradient of s', conv' the gradient through conv
+// and gate' the gate's derivative, backwards
 //
 //     D ← mask · D,   dc = D·(1 - g)·(1 - c²),   p = conv'(dc; W_c)         (gradient of r·s)
 //     d[r, g] = gate'·[p·s, D·(s - c)],   D ← D·g + p·r + conv'(d[r, g]; W_rg)

@@ -5,7 +5,7 @@
 //
 //     0 | unit 0: columns | 0 | unit 1: columns | 0        column = height cells = height · maps
 //
-// so that a kernel reads zeros where a sequence ends, and no tap along the length needs a test.
+// so that who looks one column beside a sequence finds zeros.
 #pragma once
 
 #include <algorithm>

@@ -10,7 +10,7 @@
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
-constexpr int POSITIONS = 8;  // cells a register tile holds; times 3 vectors each = 24 accumulators
+constexpr int POSITIONS = 8;  // tiles in registers at a time; times 3 vectors each = 24 accumulators
 #elif defined(__AVX2__)
 constexpr int LANES = 8;
 constexpr int POSITIONS = 4;
@@ -51,7 +51,7 @@ inline float total(Vector x) {
     return sum;
 }
 
-// exp to about 1 unit in the last place: 2^n · polynomial(r), |r| <= ln 2 / 2.
+// exp to 3 units in the last place: 2^n · polynomial(r), |r| <= ln 2 / 2.
 inline Vector exponential(Vector x) {
     x = clamp(x, -87.0f, 87.0f);
     const float magic = 12582912.0f;  // 1.5 · 2^23: adding it rounds to an integer
