@@ -171,6 +171,8 @@ seed_runs = Table(
     Column("host", Text),
     Column("engine", Text),
     Column("instruction_set", Text),
+    # The seed run of another sweep whose result it took over; that one may be deleted since.
+    Column("reused_from", _Id),
     UniqueConstraint("configuration_id", "seed"),
     _one_of("state", SeedState),
     CheckConstraint("seed >= 0", name="seed"),

@@ -122,6 +122,8 @@ class EventKind(StrEnum):
 
 #: Seed runs that may still change by training.
 OPEN_SEEDS = (SeedState.PENDING, SeedState.RUNNING)
+#: Seed runs that have a result.
+RESULTS = (SeedState.FINISHED, SeedState.DIVERGED)
 #: Packs that may still be trained.
 OPEN_PACKS = (PackState.PENDING, PackState.LEASED)
 #: Sweeps that want a runner, unless their user wants a pause.

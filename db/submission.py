@@ -13,6 +13,7 @@ from db.clock import now
 from db.errors import IdempotencyConflict, SeedsExist, WrongState
 from db.identifiers import new_id
 from db.models import configurations, packs, seed_runs, sweeps
+from db.reuse import reuse_results
 from db.states import (
     OPEN_SWEEPS,
     UNENDED_SWEEPS,
@@ -92,12 +93,13 @@ class _Place(NamedTuple):
 def submit(conn: Connection, sweep: NewSweep, *, new: bool = False) -> tuple[str, bool]:
     """Write a sweep with every configuration, seed run and pack, in the caller's transaction.
 
-    The same spec gives the sweep that is there already, however many submit it at once.
+    The same spec gives the sweep that is there already, however many submit it at once. Seed runs
+    that the same code has trained before, in any sweep, are taken over.
 
     Args:
         conn: A write transaction.
         sweep: What to write.
-        new: Make another sweep of a spec that was submitted before.
+        new: Make another sweep of a spec that was submitted before, and train all of it.
 
     Returns:
         The sweep's id, and whether this call created it.
@@ -112,6 +114,8 @@ def submit(conn: Connection, sweep: NewSweep, *, new: bool = False) -> tuple[str
     positions = _insert_configurations(conn, sweep_id, sweep.configurations)
     seeds = _insert_packs(conn, sweep_id, positions, sweep.packs, sweep.code_version)
     counts = {"configurations": len(positions), "seed_runs": seeds, "packs": len(sweep.packs)}
+    if not new and (reused := reuse_results(conn, sweep_id, sweep.code_version)):
+        counts["reused"] = reused
     events.append(conn, sweep_id, EventKind.SUBMITTED, counts)
     return sweep_id, True
 
@@ -293,7 +297,10 @@ def extend(
         return 0
     conn.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(spec=dict(spec)))
     requeue(conn, sweep)
-    events.append(conn, sweep_id, EventKind.EXTENDED, {"seed_runs": added})
+    counts = {"seed_runs": added}
+    if reused := reuse_results(conn, sweep_id, code_version):
+        counts["reused"] = reused
+    events.append(conn, sweep_id, EventKind.EXTENDED, counts)
     return added
 
 

@@ -89,7 +89,7 @@ SELECT
     WHEN 'diverged' THEN 1 = 0 END AS succeeded_final,
   first_success_step, final_error, best_error, success_length, carry_threshold, carry_limit,
   steps, max_steps, wall_seconds, reason, error, attempts, started_at, finished_at,
-  code_version, host, engine, instruction_set
+  code_version, host, engine, instruction_set, reused_from
 FROM (
   SELECT
     r.id AS seed_run_id, r.sweep_id, s.name AS sweep, r.configuration_id,
@@ -99,7 +99,8 @@ FROM (
     (SELECT MIN(t.threshold) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_threshold,
     (SELECT MIN(t.carry_limit) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_limit,
     r.steps, r.max_steps, r.wall_seconds, r.reason, r.error, r.attempts,
-    r.started_at, r.finished_at, r.code_version, r.host, r.engine, r.instruction_set
+    r.started_at, r.finished_at, r.code_version, r.host, r.engine, r.instruction_set,
+    r.reused_from
   FROM seed_runs r
   JOIN configurations c ON c.id = r.configuration_id
   JOIN sweeps s ON s.id = r.sweep_id{_VERDICT_FROM[dialect]}
@@ -273,6 +274,7 @@ seed_results = Table(
     Column("host", Text),
     Column("engine", Text),
     Column("instruction_set", Text),
+    Column("reused_from", BigInteger),
 )
 
 success_fractions = Table(

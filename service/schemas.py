@@ -109,6 +109,7 @@ class SweepPreview(Row):
     configurations: int
     excluded: int = Field(description="Points of the grid left out")
     seed_runs: int
+    reused: int = Field(description="Seed runs that this code has trained before: taken over")
     trials: int
     seed_steps: int
     estimated_hours: float = Field(description="One trial after another")
@@ -185,6 +186,7 @@ class SeedResult(Row):
     host: str | None
     engine: str | None = Field(description="What computed it; null before it started")
     instruction_set: str | None = Field(description="Of the native engine")
+    reused_from: int | None = Field(description="The seed run whose result was taken over")
 
 
 class SeedRun(SeedResult):

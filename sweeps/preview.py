@@ -26,7 +26,7 @@ class Preview:
     trials: int
     #: Training steps summed over all seed runs, none stopping early.
     seed_steps: int
-    #: Time for all of them, one trial after another; divide by the trials that run at once.
+    #: Time for all of them, none reused, one trial after another; divide by the trials at once.
     estimated_hours: float
     #: Where that estimate comes from.
     basis: str
@@ -35,6 +35,8 @@ class Preview:
     #: Smallest difference between two configurations' success fractions that this many seeds show
     #: with 80 % power at the 95 % level.
     detectable_difference: float
+    #: Of every configuration.
+    digests: tuple[str, ...]
     #: The first configurations.
     listed: tuple[Configuration, ...]
 
@@ -74,6 +76,7 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
             predicted_bytes(each.run, spec.resources, largest[each.position]) for each in found
         ),
         detectable_difference=detectable_difference(seeds),
+        digests=tuple(each.digest for each in found),
         listed=tuple(found[:LISTED]),
     )
 

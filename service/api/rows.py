@@ -7,7 +7,9 @@ from sqlalchemy import Connection, Engine
 
 from db import queries
 from db.engine import reading
+from db.reuse import reusable
 from service.schemas import Progress, Rule, Sweep, SweepPreview, SweepSummary
+from service.version import code_version
 from sweeps.expansion import Configuration
 from sweeps.preview import preview
 from sweeps.spec import SweepSpec
@@ -46,5 +48,11 @@ def estimate(engine: Engine, spec: SweepSpec) -> SweepPreview:
             return queries.history_seconds_per_step(conn, digest=configuration.digest)
 
         found = preview(spec, history=seconds_per_step)
-    numbers = {key: getattr(found, key) for key in SweepPreview.model_fields if key != "labels"}
-    return SweepPreview(**numbers, labels=[each.label for each in found.listed])
+        known = reusable(conn, found.digests, spec.seeds.all, code_version())
+    counted = {"labels", "reused"}
+    numbers = {key: getattr(found, key) for key in SweepPreview.model_fields if key not in counted}
+    return SweepPreview(
+        **numbers,
+        reused=sum(known.get(digest, 0) for digest in found.digests),
+        labels=[each.label for each in found.listed],
+    )

@@ -96,6 +96,7 @@ def _provenance(seed: Row) -> list[tuple[str, Any]]:
         ("host", seed["host"]),
         ("engine", seed["engine"]),
         ("instruction set", seed["instruction_set"]),
+        ("taken over from seed run", seed["reused_from"]),
         ("attempts", seed["attempts"]),
         ("started", seed["started_at"]),
         ("ended", seed["finished_at"]),

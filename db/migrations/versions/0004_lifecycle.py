@@ -1,7 +1,7 @@
 """The lifecycle of a sweep: more states and wishes, and what happens on the way."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 revision = "0004"
 down_revision = "0003"
@@ -32,29 +32,59 @@ FORMER = (
 )
 
 
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+#: Of the views as 0003 made them, these parts of `seed_results` grow.
+LONGER = (
+    ("engine, instruction_set\nFROM (", "engine, instruction_set, reused_from\nFROM ("),
+    ("r.instruction_set\n  FROM", "r.instruction_set,\n    r.reused_from\n  FROM"),
+)
+
+
 def _new_columns() -> list[tuple[str, sa.Column]]:
     return [
         ("packs", sa.Column("stalls", sa.Integer(), server_default="0", nullable=False)),
         ("sweeps", sa.Column("max_failed_seeds", sa.Integer(), nullable=True)),
         ("sweeps", sa.Column("priority", sa.Integer(), server_default="0", nullable=False)),
         ("sweeps", sa.Column("max_concurrent_trials", sa.Integer(), nullable=True)),
+        ("seed_runs", sa.Column("reused_from", ID, nullable=True)),
     ]
 
 
 def upgrade() -> None:
+    context.script.get_revision("0002").module.downgrade()
     for table, new in _new_columns():
         op.add_column(table, new)
     for (table, column), (before, after) in CHECKS.items():
         _permit(table, column, before, after)
+    _create_views(LONGER)
 
 
 def downgrade() -> None:
+    context.script.get_revision("0002").module.downgrade()
     for statement in FORMER:
         op.execute(statement)
     for (table, column), (before, after) in CHECKS.items():
         _permit(table, column, after, before)
     for table, new in _new_columns():
         op.drop_column(table, new.name)
+    _create_views(())
+
+
+def _create_views(longer: tuple[tuple[str, str], ...]) -> None:
+    """The views of 0002, with what 0003 added and this."""
+    views = context.script.get_revision("0002").module
+    connection = op.get_bind()
+    seed_results = views.SEED_RESULTS[connection.dialect.name]
+    for before, after in (*context.script.get_revision("0003").module.LONGER, *longer):
+        seed_results = seed_results.replace(before, after)
+    for text in (
+        seed_results,
+        views.SUCCESS_FRACTIONS,
+        views.CARRY_THRESHOLDS,
+        views.LEARNING_CURVES,
+        views.FAILURES,
+    ):
+        connection.exec_driver_sql(text)
 
 
 def _permit(table: str, column: str, before: str, after: str) -> None:
