@@ -228,7 +228,9 @@ def stop(conn: Connection, sweep_id: str) -> bool:
         return False
     _cancel_pending(conn, sweep_id)
     events.append(conn, sweep_id, EventKind.STOPPING)
-    finish_sweep(conn, sweep_id)
+    leased = exists().where(packs.c.sweep_id == sweep_id, packs.c.state == PackState.LEASED)
+    if not conn.execute(select(leased)).scalar_one():
+        finish_sweep(conn, sweep_id)
     return True
 
 

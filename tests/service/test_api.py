@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,26 @@ def test_accept_chooses_csv(web: TestClient, spec_text: str) -> None:
 
 
 @on_sqlite
+def test_what_was_trained_before_is_previewed_and_taken_over(
+    web: TestClient, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = web.get(f"{SWEEPS}/{trained}/seeds").json()["items"][0]["code_version"]
+    for user in ("service.submission", "service.api.rows"):
+        monkeypatch.setattr(f"{user}.code_version", lambda: version)
+    ended = web.get(f"{SWEEPS}/{trained}").json()["progress"]
+    results = ended["finished"] + ended["diverged"]
+    renamed = re.sub("name: .*", "name: again", ADDITION, count=1)
+
+    preview = web.post(f"{SWEEPS}?dry_run=true", content=renamed, headers=YAML).json()
+    again = submitted(web, renamed)
+    anew = web.post(f"{SWEEPS}?new=true", content=renamed, headers=YAML).json()
+
+    assert results > 0
+    assert preview["reused"] == results
+    assert again["progress"]["finished"] + again["progress"]["diverged"] == results
+    assert anew["progress"]["pending"] == anew["progress"]["requested"]
+
+
 def test_a_trained_seed_shows_its_provenance(web: TestClient, trained: str) -> None:
     items = web.get(f"{SWEEPS}/{trained}/seeds", params={"state": "finished"}).json()["items"]
 
