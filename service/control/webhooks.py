@@ -7,7 +7,6 @@ body: who has the secret knows that the words are ours and how old they are.
 import hashlib
 import hmac
 import json
-import threading
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ from db.deliveries import due_deliveries, note_delivery
 from db.engine import reading, writing
 from db.errors import SweepNotFound
 from db.paging import Row
+from service.control.background import Background
 from service.settings import Settings
 from service.version import code_version
 
@@ -45,28 +45,20 @@ class Webhooks:
         self._engine = engine
         self._url = settings.webhook_url
         self._secret = settings.webhook_secret or ""
-        self._seconds = seconds
-        self._last = float("-inf")
-        self._thread: threading.Thread | None = None
+        self._background = Background(
+            self._tell_all, name="telling webhooks", seconds=seconds, at_once=True
+        )
 
     def look(self) -> None:
         """Start telling what is due, unless that is going on."""
-        telling = self._thread is not None and self._thread.is_alive()
-        if self._url is None or telling or time.monotonic() - self._last < self._seconds:
-            return
-        self._last = time.monotonic()
-        # In a thread: an address that does not answer must not hold up the scheduler.
-        self._thread = threading.Thread(target=self._tell_all, name="webhooks", daemon=True)
-        self._thread.start()
+        if self._url is not None:
+            self._background.look()
 
     def _tell_all(self) -> None:
-        try:
-            with reading(self._engine) as conn:
-                due = due_deliveries(conn)
-            for end in due:
-                self.tell(end)
-        except Exception as error:
-            structlog.get_logger().warning("webhooks not told", error=repr(error))
+        with reading(self._engine) as conn:
+            due = due_deliveries(conn)
+        for end in due:
+            self.tell(end)
 
     def tell(self, end: Row) -> None:
         """Tell one end, and note what became of it."""
