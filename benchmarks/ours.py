@@ -1,6 +1,7 @@
 """Our engine in a process of its own, stepped over a pipe: whole training steps, or whole tests."""
 
 import argparse
+import gc
 import os
 from collections.abc import Callable
 
@@ -70,6 +71,7 @@ def main() -> None:
     share = asked.threads if workload.testing else max(1, asked.threads // workload.seeds)
     engine = choose(workload.config, device=asked.device, threads=share, asked=asked.backend)
     torch.set_num_threads(torch_threads(engine, asked.threads))
+    gc.freeze()  # as in a trial
     about = {"torch": torch.__version__, "engine": engine.name}
     if asked.device != "cpu":
         about["gpu"] = torch.cuda.get_device_name()

@@ -7,6 +7,7 @@ new runner asks the queue what is left. Ray's own settings are environment varia
 process that starts this one sets (`service/control/keeper.py`).
 """
 
+import gc
 import logging
 import shutil
 import threading
@@ -310,6 +311,8 @@ class PackTrainable(tune.Trainable):
         # The driver needs no torch, and this file is all it loads.
         from sweeps.lease import leave_process
         from sweeps.trial import trial_steps
+
+        gc.freeze()  # modules stay: no need to look through them again and again
 
         work: PackWork = new_config["work"]
         self._steps = trial_steps(

@@ -23,7 +23,8 @@ class Differentiated:
         losses: Cross-entropy, mean over the bins, (S,).
         saturation: Unweighted saturation cost, (S,); zeros in families that have none.
         counts: (S, 4) integers: sequences, wrong sequences, symbols, wrong symbols.
-        gradients: Of loss + weight · saturation, name → (S, …).
+        gradients: Of loss + weight · saturation, name → (S, …). The caller's until the engine is
+            called again in the same thread.
     """
 
     losses: Tensor

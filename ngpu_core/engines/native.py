@@ -6,6 +6,7 @@ pass, so that what it works on stays in cache, and needs a library built for thi
 """
 
 import ctypes
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,6 +103,7 @@ class NativeEngine:
         self.segment = segment
         self.instruction_set = target or usable()[0]
         self._library = library
+        self._held = threading.local()
 
     def differentiate(
         self,
@@ -112,7 +114,7 @@ class NativeEngine:
     ) -> Differentiated:
         """Every seed in turn; to the last bit the same whatever the number of threads."""
         held = Views.of(parameters)
-        gradients = held.layout.views(torch.empty_like(held.rows))
+        gradients = held.layout.views(self._gradient_rows(held.rows))
         seeds = len(saturation_weights)
         losses, saturation = np.empty(seeds, np.float32), np.empty(seeds, np.float32)
         counts = np.empty((seeds, 4), np.int64)
@@ -130,6 +132,15 @@ class NativeEngine:
             counts=torch.from_numpy(counts),
             gradients=gradients,
         )
+
+    def _gradient_rows(self, like: Tensor) -> Tensor:
+        """Memory for gradients: small is kept for this thread's next call."""
+        kept: Tensor | None = getattr(self._held, "rows", None)
+        if kept is not None and kept.shape == like.shape:
+            return kept
+        rows = torch.empty_like(like)
+        self._held.rows = rows if FLOAT * rows.numel() <= LARGE else None
+        return rows
 
     def _give_back(self, parameters: Views) -> None:
         """Free working memory that is large; small is kept, which saves faulting it in again."""

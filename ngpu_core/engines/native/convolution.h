@@ -35,33 +35,46 @@ constexpr size_t SMALL_KERNEL = size_t(1) << 17;
 constexpr int most_tiles(int taps) { return taps == 3 ? 48 : 192; }
 constexpr int few_tiles(int taps) { return most_tiles(taps) / 3; }
 
-// Where a kernel's numbers lie: block of outputs, column tap, row tap, input, vector of the block.
+// Where a kernel's numbers lie: block of outputs, column tap, row tap, pair of inputs, of which
+// products.h tells the rest.
 struct KernelShape {
-    int taps;     // rows of the kernel: 1 or 3
-    int inputs;   // maps a cell of the input has, filled up to whole vectors
-    int vectors;  // vectors a cell of the output has
+    int sequences;  // that are interleaved
+    int taps;       // rows of the kernel: 1 or 3
+    int inputs;     // maps a cell of the input has, filled up to whole vectors
+    int vectors;    // vectors a cell of the output has
 
-    size_t size() const { return size_t(3) * taps * inputs * vectors * LANES; }
+    size_t size() const { return block(vectors); }
+    // Of a tap of a block.
+    size_t tap(int block_size) const { return size_t(inputs) * block_size * LANES / sequences; }
     // At the points; a vector more between two of them, which a power of two apart would meet in the
     // cache. A block there takes as much as the largest.
     int points() const { return taps == 3 ? POINTS * POINTS : POINTS; }
-    size_t point(int block_size) const { return (size_t(inputs) * block_size + 1) * LANES; }
+    size_t point(int block_size) const { return tap(block_size) + LANES; }
     size_t block_at_points() const { return points() * point(BLOCK); }
     size_t size_at_points() const { return Blocks{vectors}.count() * block_at_points(); }
     bool small() const { return size_at_points() <= SMALL_KERNEL; }
-    size_t block(int first_vector) const { return size_t(3) * taps * inputs * first_vector * LANES; }
+    size_t block(int first_vector) const { return 3 * taps * tap(first_vector); }
 
-    // Where the numbers of the output in a lane (of all vectors of a cell) lie: from `start`, a
-    // `stride` apart, one for each tap and input.
+    // Where the numbers of an output lie.
     struct Place {
-        size_t start, stride;
+        size_t start[2], pair, tap;  // of the first pair's inputs; what is between two pairs, two taps
+        size_t of(int tap_index, int input) const {
+            return start[input % 2] + input / 2 * pair + tap_index * tap;
+        }
     };
-    Place of_lane(int lane) const {
+    Place of_output(int map) const {
         const Blocks blocks{vectors};
+        const int maps = LANES / sequences, vector = map / maps, lane = map % maps * sequences;
         int index = 0;
-        while (blocks.first(index + 1) * LANES <= lane) ++index;
-        const int first = blocks.first(index);
-        return {block(first) + lane - first * LANES, size_t(blocks.size(index)) * LANES};
+        while (blocks.first(index + 1) <= vector) ++index;
+        const int first = blocks.first(index), size = blocks.size(index);
+        Place place{{}, tap(size) / inputs * 2, tap(size)};
+        for (int input = 0; input < 2; ++input) {
+            const int in_pair = input * size + vector - first;
+            place.start[input] =
+                block(first) + in_pair / sequences * LANES + lane + in_pair % sequences;
+        }
+        return place;
     }
 };
 
@@ -127,12 +140,12 @@ struct Workspace {
         size_t inputs = 0, outputs = 0, kernel = 0;
         size_t floats() const { return inputs + outputs + kernel + 3 * 16; }
     };
-    static Sizes sizes(const Row& row, int sequences, std::initializer_list<KernelShape> shapes) {
+    static Sizes sizes(const Row& row, std::initializer_list<KernelShape> shapes) {
         Sizes most;
         for (const KernelShape& shape : shapes) {
             const int all = shape.taps == 3 ? Tiles<true>{row}.count() : Tiles<false>{row}.count();
             const int tiles = std::min(all, most_tiles(shape.taps));
-            const int vectors = shape.inputs * sequences / LANES;
+            const int vectors = shape.inputs * shape.sequences / LANES;
             most.inputs = std::max(most.inputs, tiles * tile(shape.taps, vectors));
             most.outputs = std::max(most.outputs, tiles * tile(shape.taps, BLOCK));
             most.kernel = std::max(
@@ -181,10 +194,10 @@ void tiles_to_points(const Row& row, int first, int count, const float* array, i
     }
 }
 
-// A block of a kernel from its taps to the points, or its gradient back, which is added.
+// A block of a kernel from its taps to the points, or its gradient back: added, or the first one.
 template <bool ROWS>
 void kernel_to_points(const float* taps, const KernelShape& shape, int size, float* points) {
-    const size_t numbers = size_t(shape.inputs) * size * LANES;
+    const size_t numbers = shape.tap(size);
     for (size_t place = 0; place < numbers; place += LANES)
         transform<TapsToPoints, ROWS>(
             [&](int x, int y) { return at(taps + (x * along_rows<ROWS>(3) + y) * numbers + place); },
@@ -193,14 +206,15 @@ void kernel_to_points(const float* taps, const KernelShape& shape, int size, flo
             });
 }
 
-template <bool ROWS>
-void add_points_to_kernel(const float* points, const KernelShape& shape, int size, float* taps) {
-    const size_t numbers = size_t(shape.inputs) * size * LANES;
+template <bool ROWS, bool ADDED>
+void points_to_kernel(const float* points, const KernelShape& shape, int size, float* taps) {
+    const size_t numbers = shape.tap(size);
     for (size_t place = 0; place < numbers; place += LANES)
         transform<PointsToTaps, ROWS>(
             [&](int x, int y) { return at(points + point<ROWS>(x, y) * shape.point(size) + place); },
             [&](int x, int y, Vector value) {
-                at(taps + (x * along_rows<ROWS>(3) + y) * numbers + place) += value;
+                Vector& tap = at(taps + (x * along_rows<ROWS>(3) + y) * numbers + place);
+                tap = ADDED ? tap + value : value;
             });
 }
 
@@ -292,9 +306,21 @@ void convolve(const Row& row, const KernelShape& shape, const float* kernel, con
     else convolve_tiles<SEQUENCES, false>(row, shape, kernel, in, work, finish);
 }
 
+// Where the gradient of a kernel is summed. Its numbers are anything before the first is there: to
+// write them is cheaper than to add to zeros.
+struct KernelGradient {
+    float* numbers;
+    size_t size;
+    bool begun = false;
+
+    void zero_if_none() const {
+        if (!begun) std::fill_n(numbers, size, 0.0f);
+    }
+};
+
 template <int SEQUENCES, bool ROWS>
 void add_gradient_of_tiles(const Row& row, const KernelShape& shape, const float* in,
-                           const float* out_gradient, float* kernel_gradient,
+                           const float* out_gradient, KernelGradient& kernel_gradient,
                            const Workspace& work) {
     const size_t in_cell = size_t(shape.inputs) * SEQUENCES;
     const Blocks blocks{shape.vectors};
@@ -319,15 +345,18 @@ void add_gradient_of_tiles(const Row& row, const KernelShape& shape, const float
                 multiply(work.inputs + point * in_cell, in_tile, count, shape.inputs,
                          work.outputs + size_t(point) * size * LANES, tile,
                          work.kernel + point * shape.point(size));
-            add_points_to_kernel<ROWS>(work.kernel, shape, size, kernel_gradient + shape.block(vector));
+            const auto to_taps = kernel_gradient.begun ? points_to_kernel<ROWS, true>
+                                                       : points_to_kernel<ROWS, false>;
+            to_taps(work.kernel, shape, size, kernel_gradient.numbers + shape.block(vector));
         }
+        kernel_gradient.begun = true;
     }
 }
 
 // Add the gradient of a kernel, given the convolution's input and the gradient of its output.
 template <int SEQUENCES>
 void add_kernel_gradient(const Row& row, const KernelShape& shape, const float* in,
-                         const float* out_gradient, float* kernel_gradient,
+                         const float* out_gradient, KernelGradient& kernel_gradient,
                          const Workspace& work) {
     if (shape.taps == 3)
         add_gradient_of_tiles<SEQUENCES, true>(row, shape, in, out_gradient, kernel_gradient, work);

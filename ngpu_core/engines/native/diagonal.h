@@ -29,9 +29,15 @@ class Diagonal {
     };
     // Of one chunk of the batch.
     struct Gradients {
-        float *gates, *gates_bias, *candidate, *candidate_bias;
+        KernelGradient gates, candidate;
+        float *gates_bias, *candidate_bias;
         float *table, *head_weight, *head_bias;
         float *first, *end;  // all of them lie in between
+
+        void finish() const {
+            gates.zero_if_none();
+            candidate.zero_if_none();
+        }
     };
 
     explicit Diagonal(const Step& step)
@@ -73,26 +79,27 @@ class Diagonal {
                size_t(step_.output_symbols) * (step_.maps + 1) + 8 * 16;
     }
 
-    Gradients zero_gradients(Memory& memory) const {
+    Gradients begin_gradients(Memory& memory) const {
         Gradients gradients;
         gradients.first = memory.next();
-        gradients.gates = memory.take(gates_.forward().size());
+        gradients.gates = gates_.gradient(memory);
+        gradients.candidate = candidate_.gradient(memory);
+        float* const sums = memory.next();
         gradients.gates_bias = memory.take(2 * size_t(vectors_) * LANES);
-        gradients.candidate = memory.take(candidate_.forward().size());
         gradients.candidate_bias = memory.take(size_t(vectors_) * LANES);
         gradients.table = memory.take(size_t(step_.input_symbols) * step_.maps);
         gradients.head_weight = memory.take(size_t(step_.output_symbols) * step_.maps);
         gradients.head_bias = memory.take(step_.output_symbols);
         gradients.end = memory.next();
-        std::fill(gradients.first, gradients.end, 0.0f);
+        std::fill(sums, gradients.end, 0.0f);
         return gradients;
     }
 
     // Gradients of all chunks into torch's order. A symbol's maps are weight + bias: both get the table's.
     void unpack(const Gradients& from) const {
         float* const* to = step_.gradient;
-        gates_.unpack(from.gates, from.gates_bias, to[2], to[3]);
-        candidate_.unpack(from.candidate, from.candidate_bias, to[4], to[5]);
+        gates_.unpack(from.gates.numbers, from.gates_bias, to[2], to[3]);
+        candidate_.unpack(from.candidate.numbers, from.candidate_bias, to[4], to[5]);
         std::copy_n(from.table, size_t(step_.input_symbols) * step_.maps, to[0]);
         std::fill_n(to[1], step_.maps, 0.0f);
         for (int symbol = 0; symbol < step_.input_symbols; ++symbol)

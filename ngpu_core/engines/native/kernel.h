@@ -14,32 +14,25 @@ struct Kernel {
 
     int filled() const { return (maps + step - 1) / step * step; }
     int vectors() const { return filled() * SEQUENCES / LANES; }
-    KernelShape forward() const { return {taps, filled(), parts * vectors()}; }
+    KernelShape forward() const { return {SEQUENCES, taps, filled(), parts * vectors()}; }
     // Of the gradient of the input: the outputs' gradients come in, the inputs' go out.
-    KernelShape backward() const { return {taps, parts * filled(), vectors()}; }
+    KernelShape backward() const { return {SEQUENCES, taps, parts * filled(), vectors()}; }
+
+    KernelGradient gradient(Memory& memory) const {
+        return {memory.take(forward().size()), forward().size()};
+    }
 
     size_t weights() const { return size_t(parts) * maps * maps * taps * 3; }
     size_t biases() const { return size_t(parts) * maps; }
 
     void pack_forward(const float* weights, float* packed) const {
-        std::fill_n(packed, forward().size(), 0.0f);
-        each_weight([&](int output, int input, size_t from, const auto& places, const auto&) {
-            each_tap([&](int dx, int dy) {
-                float* to = packed + at_tap(forward(), places[output], input, dx, dy);
-                for (int s = 0; s < SEQUENCES; ++s) to[s] = weights[from + dy * 3 + dx];
-            });
-        });
+        if (filled() > maps) std::fill_n(packed, forward().size(), 0.0f);
+        each_weight([&](size_t from, size_t to, size_t) { packed[to] = weights[from]; });
     }
 
     void pack_backward(const float* weights, float* packed) const {
-        std::fill_n(packed, backward().size(), 0.0f);
-        each_weight([&](int output, int input, size_t from, const auto&, const auto& places) {
-            each_tap([&](int dx, int dy) {
-                float* to =
-                    packed + at_tap(backward(), places[input], output, 2 - dx, taps - 1 - dy);
-                for (int s = 0; s < SEQUENCES; ++s) to[s] = weights[from + dy * 3 + dx];
-            });
-        });
+        if (filled() > maps) std::fill_n(packed, backward().size(), 0.0f);
+        each_weight([&](size_t from, size_t, size_t to) { packed[to] = weights[from]; });
     }
 
     void pack_bias(const float* biases, float plus, float* packed) const {
@@ -51,15 +44,10 @@ struct Kernel {
                         biases[part * maps + map] + plus;
     }
 
-    // Sum the lanes of a packed gradient into torch's order.
+    // A packed gradient in torch's order; of the biases every sequence has its own.
     void unpack(const float* packed, const float* packed_bias, float* weights,
                 float* biases) const {
-        each_weight([&](int output, int input, size_t to, const auto& places, const auto&) {
-            each_tap([&](int dx, int dy) {
-                const float* from = packed + at_tap(forward(), places[output], input, dx, dy);
-                weights[to + dy * 3 + dx] = SEQUENCES == 1 ? from[0] : from[0] + from[1];
-            });
-        });
+        each_weight([&](size_t to, size_t from, size_t) { weights[to] = packed[from]; });
         for (int part = 0; part < parts; ++part)
             for (int map = 0; map < maps; ++map) {
                 const float* from = packed_bias + (part * filled() + map) * SEQUENCES;
@@ -68,33 +56,32 @@ struct Kernel {
     }
 
    private:
-    using Places = std::vector<KernelShape::Place>;
-
-    // Call visit(output, input, first tap in torch's order, places of the outputs, of the inputs);
-    // outputs are counted with the maps that fill up.
+    // Call visit(place in torch's order, packed forward, packed backward) for every weight.
     template <class Visit>
     void each_weight(Visit visit) const {
-        Places outputs, inputs;
-        for (int map = 0; map < parts * filled(); ++map)
-            outputs.push_back(forward().of_lane(map * SEQUENCES));
-        for (int map = 0; map < filled(); ++map)
-            inputs.push_back(backward().of_lane(map * SEQUENCES));
+        if (taps == 3) each_weight_of<3>(visit);
+        else each_weight_of<1>(visit);
+    }
+
+    template <int TAPS, class Visit>
+    void each_weight_of(Visit visit) const {
+        std::vector<KernelShape::Place> inputs;  // as outputs of the way back
+        for (int map = 0; map < maps; ++map) inputs.push_back(backward().of_output(map));
         size_t index = 0;
         for (int part = 0; part < parts; ++part)
-            for (int map = 0; map < maps; ++map)
-                for (int input = 0; input < maps; ++input, index += taps * 3)
-                    visit(part * filled() + map, input, index, outputs, inputs);
-    }
-
-    template <class Visit>
-    void each_tap(Visit visit) const {
-        for (int dy = 0; dy < taps; ++dy)
-            for (int dx = 0; dx < 3; ++dx) visit(dx, dy);
-    }
-
-    static size_t at_tap(const KernelShape& shape, const KernelShape::Place& place, int input,
-                         int dx, int dy) {
-        return place.start + (size_t(dx * shape.taps + dy) * shape.inputs + input) * place.stride;
+            for (int map = 0; map < maps; ++map) {
+                const int output = part * filled() + map;  // counted with what fills up
+                const KernelShape::Place place = forward().of_output(output);
+                for (int input = 0; input < maps; ++input) {
+                    const size_t ahead = place.of(0, input), back = inputs[input].of(0, output);
+                    for (int dy = 0; dy < TAPS; ++dy)
+                        for (int dx = 0; dx < 3; ++dx, ++index) {
+                            const int tap = dx * TAPS + dy;
+                            visit(index, ahead + tap * place.tap,
+                                  back + (3 * TAPS - 1 - tap) * inputs[input].tap);
+                        }
+                }
+            }
     }
 };
 
@@ -103,7 +90,6 @@ template <int SEQUENCES>
 Workspace::Sizes workspace_of_unit(const Row& row, const Kernel<SEQUENCES>& gates,
                                    const Kernel<SEQUENCES>& candidate, bool training) {
     if (!training)
-        return Workspace::sizes(row, SEQUENCES, {gates.forward(), candidate.forward()});
-    return Workspace::sizes(row, SEQUENCES,
-                            {gates.forward(), candidate.forward(), gates.backward()});
+        return Workspace::sizes(row, {gates.forward(), candidate.forward()});
+    return Workspace::sizes(row, {gates.forward(), candidate.forward(), gates.backward()});
 }

@@ -31,9 +31,15 @@ class NeuralGpu {
     };
     // Of one chunk of the batch.
     struct Gradients {
-        std::vector<float*> gates, gates_bias, candidate, candidate_bias;
+        std::vector<KernelGradient> gates, candidate;
+        std::vector<float*> gates_bias, candidate_bias;
         float *embedding, *head_weight, *head_bias;
         float *first, *end;  // all of them lie in between
+
+        void finish() const {
+            for (const KernelGradient& one : gates) one.zero_if_none();
+            for (const KernelGradient& one : candidate) one.zero_if_none();
+        }
     };
 
     explicit NeuralGpu(const Step& step)
@@ -93,20 +99,23 @@ class NeuralGpu {
                size_t(step_.output_symbols) * (step_.maps + 1) + 64;
     }
 
-    Gradients zero_gradients(Memory& memory) const {
+    Gradients begin_gradients(Memory& memory) const {
         Gradients gradients;
         gradients.first = memory.next();
         for (int part = 0; part < parts(); ++part) {
-            gradients.gates.push_back(memory.take(gates_.forward().size()));
+            gradients.gates.push_back(gates_.gradient(memory));
+            gradients.candidate.push_back(candidate_.gradient(memory));
+        }
+        float* const sums = memory.next();
+        for (int part = 0; part < parts(); ++part) {
             gradients.gates_bias.push_back(memory.take(2 * size_t(vectors_) * LANES));
-            gradients.candidate.push_back(memory.take(candidate_.forward().size()));
             gradients.candidate_bias.push_back(memory.take(size_t(vectors_) * LANES));
         }
         gradients.embedding = memory.take(size_t(step_.input_symbols) * step_.maps);
         gradients.head_weight = memory.take(size_t(step_.output_symbols) * step_.maps);
         gradients.head_bias = memory.take(step_.output_symbols);
         gradients.end = memory.next();
-        std::fill(gradients.first, gradients.end, 0.0f);
+        std::fill(sums, gradients.end, 0.0f);
         return gradients;
     }
 
@@ -117,10 +126,10 @@ class NeuralGpu {
             for (int layer = 0; layer < step_.layers; ++layer) {
                 const int part = copy * step_.layers + layer;
                 float* const* layer_to = to + 1 + 4 * layer;
-                gates_.unpack(from.gates[part], from.gates_bias[part],
+                gates_.unpack(from.gates[part].numbers, from.gates_bias[part],
                               layer_to[0] + copy * gates_.weights(),
                               layer_to[1] + copy * gates_.biases());
-                candidate_.unpack(from.candidate[part], from.candidate_bias[part],
+                candidate_.unpack(from.candidate[part].numbers, from.candidate_bias[part],
                                   layer_to[2] + copy * candidate_.weights(),
                                   layer_to[3] + copy * candidate_.biases());
             }
@@ -285,9 +294,8 @@ class NeuralGpu {
         Vector gate_slope(Vector y) const {
             const float cutoff = net.step_.gate_cutoff;
             if (cutoff < 1.01f) return y * (1.0f - y);
-            const Vector inside = (y + (cutoff - 1) / 2) / cutoff;
-            const Vector slope = cutoff * inside * (1.0f - inside);
-            return (y <= 0.0f) | (y >= 1.0f) ? every(0.0f) : slope;
+            const Vector u = y + (cutoff - 1) / 2;  // q times the sigmoid
+            return (y <= 0.0f) | (y >= 1.0f) ? every(0.0f) : u - u * u * (1 / cutoff);
         }
 
         // Where a vector of a cell lies in an array whose cells have `size`.

@@ -27,7 +27,7 @@ void run_step(Step& step) {
         Chunk& chunk = chunks[index];
         if (network.training()) {
             chunk.memory = std::make_unique<Memory>(Use::gradients, network.gradient_floats());
-            chunk.gradients = network.zero_gradients(*chunk.memory);
+            chunk.gradients = network.begin_gradients(*chunk.memory);
         }
         for (int b = 0; b < step.batches; ++b) {
             Batch& batch = step.batch[b];
@@ -41,6 +41,7 @@ void run_step(Step& step) {
             }
             chunk.costs.push_back(costs);
         }
+        if (network.training()) chunk.gradients.finish();
     });
     for (const Chunk& chunk : chunks)
         for (int b = 0; b < step.batches; ++b) step.batch[b].costs += chunk.costs[b];

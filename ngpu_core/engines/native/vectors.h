@@ -7,6 +7,11 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
@@ -34,15 +39,37 @@ inline Vector every(float value) { return value - Vector{}; }
 template <int SEQUENCES>
 inline Vector splat(const float* values) {
     if constexpr (SEQUENCES == 1) return every(*values);
-    typedef double Pairs __attribute__((vector_size(BYTES)));
+    typedef double Doubles __attribute__((vector_size(BYTES)));
     double pair;
     std::memcpy(&pair, values, sizeof pair);
-    return reinterpret_cast<Vector>(pair - Pairs{});
+    return reinterpret_cast<Vector>(pair - Doubles{});
 }
 
+// Lanes exchanged in pairs; every even lane twice, every odd lane twice; even ones of one, odd ones of
+// another.
+template <int... LANE>
+struct LanePairs {
+    static Vector swapped(Vector x) { return __builtin_shufflevector(x, x, (LANE ^ 1)...); }
+    static Vector evens(Vector x) { return __builtin_shufflevector(x, x, (LANE & ~1)...); }
+    static Vector odds(Vector x) { return __builtin_shufflevector(x, x, (LANE | 1)...); }
+    static Vector alternating(Vector even, Vector odd) {
+        return __builtin_shufflevector(even, odd, (LANE % 2 ? LANES + LANE : LANE)...);
+    }
+};
+template <int... LANE>
+LanePairs<LANE...> lane_pairs(std::integer_sequence<int, LANE...>);
+using Pairs = decltype(lane_pairs(std::make_integer_sequence<int, LANES>{}));
+
+// What is no number stays none. A comparison and a choice would be several instructions.
 inline Vector clamp(Vector x, float low, float high) {
+#if defined(__AVX512F__)
+    return _mm512_min_ps(every(high), _mm512_max_ps(every(low), x));
+#elif defined(__AVX2__)
+    return _mm256_min_ps(every(high), _mm256_max_ps(every(low), x));
+#else
     x = x < low ? every(low) : x;
     return x > high ? every(high) : x;
+#endif
 }
 
 inline float total(Vector x) {
