@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+from collections.abc import Callable
 
 import torch
 
@@ -71,10 +72,11 @@ def place(asked: argparse.Namespace) -> Place:
     )
 
 
-def possible(workload: Workload) -> Workload:
-    """The same, or the end with the sentence that says why it cannot be computed."""
+def possible(made: Callable[[], Workload]) -> Workload:
+    """A workload, or the end with the sentence that says why it cannot be computed."""
     try:
+        workload = made()
         _ = workload.config
     except ValueError as error:
-        raise SystemExit(f"{workload}: {error}") from None
+        raise SystemExit(f"this cannot be computed: {error}") from None
     return workload

@@ -59,11 +59,9 @@ def main() -> None:
     arguments.add_argument("--against", type=peers, default=NAIVE, metavar=",".join(NAIVE))
     arguments.add_argument("--json", action="store_true", help="print one JSON object")
     asked = arguments.parse_args()
-    workload = Workload(
-        family=asked.family, filters=asked.filters, lengths=(asked.length,), seeds=1, testing=True
-    )
+    size = {"family": asked.family, "filters": asked.filters, "lengths": (asked.length,)}
     result = evaluate(
-        possible(workload),
+        possible(lambda: Workload(**size, seeds=1, testing=True)),
         place(asked),
         sequences=asked.sequences,
         peer_sequences=asked.peer_sequences,

@@ -38,15 +38,17 @@ def main() -> None:
     arguments.add_argument("--against", type=peers, default=("naive",), metavar=",".join(PEERS))
     arguments.add_argument("--json", action="store_true", help="print one JSON object")
     asked = arguments.parse_args()
-    workload = Workload(
-        family=asked.family,
-        filters=asked.filters,
-        lengths=tuple(sorted(asked.length)),
-        seeds=asked.seeds,
-        batch=asked.batch,
+    workload = possible(
+        lambda: Workload(
+            family=asked.family,
+            filters=asked.filters,
+            lengths=tuple(sorted(asked.length)),
+            seeds=asked.seeds,
+            batch=asked.batch,
+        )
     )
     result = measure(
-        possible(workload), place(asked), asked.against, rounds=asked.rounds, seconds=asked.seconds
+        workload, place(asked), asked.against, rounds=asked.rounds, seconds=asked.seconds
     )
     print(json.dumps(result) if asked.json else summary(result))
 

@@ -183,11 +183,11 @@ def _native_filled(model: ModelConfig) -> tuple[int, int]:
 
 
 def _native_kernels(model: ModelConfig) -> int:
-    """Bytes of all kernels in the engine's order, each number once a sequence of a vector."""
-    interleaved, filled = _native_filled(model)
+    """Bytes of all kernels in the engine's order."""
+    _, filled = _native_filled(model)
     taps = 9 if model.family == "neural_gpu" else 3
     parts = model.weight_copies * model.layers if model.family == "neural_gpu" else 1
-    return FLOAT * parts * taps * 3 * filled**2 * interleaved
+    return FLOAT * parts * taps * 3 * filled**2
 
 
 def _native_run(call: Call, width: int, times: int, *, training: bool) -> int:
@@ -218,7 +218,7 @@ def _native_workspace(model: ModelConfig, tiles: int, training: bool) -> int:
     shapes = [(filled, 2 * vectors), (filled, vectors), (2 * filled, vectors)][: 2 + training]
     kernels = []
     for inputs, outputs in shapes:
-        block = points * (inputs * _BLOCK + 1) * _LANES
+        block = points * (inputs * _BLOCK // interleaved + 1) * _LANES
         whole = ceil(outputs / _BLOCK) * block
         kernels.append(whole if whole <= _SMALL_KERNEL else block)
     widest = shapes[-1][0] * interleaved

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import torch
 
-from ngpu_core.ahead import DataAhead
+from ngpu_core.ahead import DataAhead, Drawn
 from ngpu_core.config import RunConfig
 from ngpu_core.curriculum import Curriculum, EpochStatistics
 from ngpu_core.descent import descent
@@ -196,13 +197,18 @@ class PackTrainer:
             reasons |= diverging
         return reasons
 
-    def _update(self, group: tuple[list[int], list[Bin]]) -> dict[int, str]:
+    def _update(self, drawn: Mapping[int, Drawn]) -> dict[int, str]:
         """One update of seeds that are computed at once; the reason for each that diverged."""
-        seeds, bins = group
+        seeds, bins = list(drawn), self._bins(drawn)
         pack = self.pack.subset(seeds) if len(seeds) > 1 else self._alone[seeds[0]]
         curricula = [self._progress[seed].curriculum for seed in seeds]
-        weights = torch.tensor([one.saturation_weight for one in curricula], device=self.device)
-        found = self.engine.differentiate(pack.parameters, bins, self._dropout(seeds), weights)
+        weights = np.array([one.saturation_weight for one in curricula], np.float32)
+        found = self.engine.differentiate(
+            pack.parameters,
+            bins,
+            self._dropout(seeds),
+            torch.from_numpy(weights).to(self.device),
+        )
         gradients = pack.layout.rows(found.gradients)
         rates = [one.learning_rate for one in curricula]
         noise = self.config.training.gradient_noise
@@ -222,23 +228,21 @@ class PackTrainer:
         not_finite = [seed for seed, is_finite in zip(seeds, finite, strict=True) if not is_finite]
         return diverging | dict.fromkeys(not_finite, NOT_FINITE)
 
-    def _groups(self) -> list[tuple[list[int], list[Bin]]]:
-        """This step's batches: seeds that are computed at once, and their bins."""
+    def _groups(self) -> list[dict[int, Drawn]]:
+        """This step's batches, of the seeds that are computed at once."""
         lengths = {seed: self._progress[seed].curriculum.length for seed in self._active}
         drawn = self._data.take(self.step, lengths)
         by_shape: dict[tuple[Any, ...], list[int]] = {}
         for seed, batches in drawn.items():
             shape = tuple(batch.targets.shape[1] for batch, _ in batches)
             by_shape.setdefault(shape if self.engine.seeds_at_once else (seed,), []).append(seed)
+        return [{seed: drawn[seed] for seed in seeds} for seeds in by_shape.values()]
+
+    def _bins(self, drawn: Mapping[int, Drawn]) -> list[Bin]:
+        """Batches of some seeds, alike in shape, as bins."""
         return [
-            (
-                seeds,
-                [
-                    to_bin([drawn[seed][place][0] for seed in seeds], size, self.device)
-                    for place, (_, size) in enumerate(drawn[seeds[0]])
-                ],
-            )
-            for seeds in by_shape.values()
+            to_bin([batch for batch, _ in alike], alike[0][1], self.device)
+            for alike in zip(*drawn.values(), strict=True)
         ]
 
     def _dropout(self, seeds: Sequence[int]) -> HashedDropout:

@@ -115,6 +115,7 @@ class SweepPreview(Row):
     estimated_hours: float = Field(description="One trial after another")
     basis: str = Field(description="What the estimate rests on")
     trial_bytes: int = Field(description="Predicted device memory of the largest trial")
+    memory_warning: str | None = Field(description="When that exceeds what a trial has")
     detectable_difference: float = Field(
         description="Smallest difference in success fraction this many seeds can show"
     )

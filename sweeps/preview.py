@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ngpu_core.memory import in_units
 from ngpu_core.statistics import detectable_difference
 from sweeps.duration import counted_seconds, gflop_per_second
 from sweeps.expansion import Configuration, configurations, packs
-from sweeps.packing import predicted_bytes
+from sweeps.packing import memory_budget, predicted_bytes
 from sweeps.spec import SweepSpec
+from sweeps.terms import Resources
 
 #: Configurations spelled out at most.
 LISTED = 20
@@ -32,6 +34,8 @@ class Preview:
     basis: str
     #: Predicted bytes of device memory of the largest trial.
     trial_bytes: int
+    #: That it does not fit in the memory a trial is taken to have, and what to do; None if it does.
+    memory_warning: str | None
     #: Smallest difference between two configurations' success fractions that this many seeds show
     #: with 80 % power at the 95 % level.
     detectable_difference: float
@@ -64,6 +68,9 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
         steps[each.position] * measured.get(each.position, counted_seconds(each.run, rate))
         for each in found
     )
+    trial_bytes = max(
+        predicted_bytes(each.run, spec.resources, largest[each.position]) for each in found
+    )
     return Preview(
         configurations=len(found),
         excluded=spec.points.size - len(found),
@@ -72,12 +79,25 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
         seed_steps=sum(steps.values()),
         estimated_hours=seconds / 3600,
         basis=_basis(found, measured, rate),
-        trial_bytes=max(
-            predicted_bytes(each.run, spec.resources, largest[each.position]) for each in found
-        ),
+        trial_bytes=trial_bytes,
+        memory_warning=_memory_warning(trial_bytes, spec.resources),
         detectable_difference=detectable_difference(seeds),
         digests=tuple(each.digest for each in found),
         listed=tuple(found[:LISTED]),
+    )
+
+
+def _memory_warning(needed: int, resources: Resources) -> str | None:
+    budget = memory_budget(resources)
+    if needed <= budget:
+        return None
+    remedy = "say in resources.memory what it has"
+    if resources.seeds_per_trial not in ("auto", 1):
+        remedy = f"set resources.seeds_per_trial to auto, or {remedy}"
+    return (
+        f"the largest trial needs {in_units(needed)} even when it keeps as little as possible, and "
+        f"is taken to have {in_units(budget)}: it will train its seeds in smaller parts, or fail; "
+        f"{remedy}"
     )
 
 

@@ -22,6 +22,7 @@ FLAGS = (
     "-O3",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-fno-signed-zeros",
     "-ffp-contract=fast",
     "-fvisibility=hidden",
     "-Wno-ignored-attributes",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -11,6 +11,8 @@ from service.printing import Output, OutputOption, message, print_rows
 
 if TYPE_CHECKING:
     from ngpu_core.config import RunConfig
+    from ngpu_core.engines.choice import EngineName
+    from ngpu_core.engines.engine import Engine
     from ngpu_core.events import Event
 
 Row = dict[str, Any]
@@ -21,11 +23,14 @@ def train(
     configuration: Annotated[int, typer.Option(min=0, help="Position in the sweep.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    engine: Annotated[
+        str, typer.Option(help="native, torch, cuda or autograd; auto takes the fastest.")
+    ] = "auto",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Train one configuration with one seed here, and print its errors by task and length."""
     run = _configuration(spec, configuration)
-    rows, outcome = _train(run, seed, device)
+    rows, outcome = _train(run, seed, device, engine)
     message(outcome)
     print_rows(rows, output)
 
@@ -48,14 +53,14 @@ def _configuration(path: Path, position: int) -> "RunConfig":
     return found[position].run
 
 
-def _train(run: "RunConfig", seed: int, device: str) -> tuple[list[Row], str]:
+def _train(run: "RunConfig", seed: int, device: str, engine: str) -> tuple[list[Row], str]:
     """The rows of its tests, in order, and how the training ended."""
     from ngpu_core.events import Evaluation, SeedEnded, TrainingEpoch
     from ngpu_core.training import PackTrainer
 
     rows: list[Row] = []
     outcome = ""
-    trainer = PackTrainer(run, [seed], device=device)
+    trainer = PackTrainer(run, [seed], device=device, engine=_engine(run, device, engine))
     with _progress(run.training.max_steps) as show:
         for event in trainer.events():
             show(event)
@@ -64,6 +69,21 @@ def _train(run: "RunConfig", seed: int, device: str) -> tuple[list[Row], str]:
             elif isinstance(event, SeedEnded):
                 outcome = f"seed {seed} {event.outcome} at step {event.step}: {event.reason}"
     return [row for row in rows if row["kind"] == "test"] or rows, outcome
+
+
+def _engine(run: "RunConfig", device: str, asked: str) -> "Engine":
+    from ngpu_core.engines.choice import EngineName, choose
+
+    if asked not in get_args(EngineName):
+        raise typer.BadParameter(
+            f"{asked} is none: one of {', '.join(get_args(EngineName))}", param_hint="--engine"
+        )
+    try:
+        engine = choose(run, device=device, asked=cast("EngineName", asked))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--engine") from error
+    message(f"engine {engine.name}")
+    return engine
 
 
 def _row(event: Any) -> Row:

@@ -75,6 +75,7 @@ function showPreview(preview) {
   fill(card, "estimated_hours", hours(preview.estimated_hours));
   fill(card, "basis", preview.basis ?? "");
   fill(card, "trial_bytes", bytes(preview.trial_bytes));
+  fill(card, "memory_warning", preview.memory_warning ?? "");
   fill(card, "reused", preview.reused ? `${preview.reused} seed runs are taken over` : "nothing");
   fill(card, "detectable_difference", percent(preview.detectable_difference));
   show(card);

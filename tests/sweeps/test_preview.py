@@ -60,6 +60,19 @@ def test_the_bytes_of_a_trial_are_those_of_the_largest_one() -> None:
     assert seen.trial_bytes == large > small > 2**20
 
 
+@pytest.mark.parametrize("gibibytes", [0.001, 8])
+def test_a_trial_that_does_not_fit_in_its_memory_is_warned_of(gibibytes: float) -> None:
+    memory = int(gibibytes * 2**30)
+    seen = preview(
+        load_spec({**DOCUMENT, "resources": {"seeds_per_trial": 4, "memory": f"{memory}B"}})
+    )
+
+    assert (seen.memory_warning is None) == (seen.trial_bytes <= memory)
+    if gibibytes < 1:
+        assert seen.memory_warning is not None
+        assert "resources.seeds_per_trial" in seen.memory_warning
+
+
 def test_with_history_the_hours_are_measured_and_say_so() -> None:
     seen = preview(load_spec(DOCUMENT), history=lambda configuration: 0.36)
 
