@@ -5,6 +5,7 @@ keyed hash is enough.
 """
 
 import hmac
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from secrets import token_hex
@@ -19,6 +20,8 @@ from db.paging import Row
 from db.states import Role
 
 PREFIX = "ngpu"
+#: A token made elsewhere must be as long and as random as ours.
+_FORM = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([0-9a-f]{{64}})")
 #: The time of the last use is kept to the minute: not every request is a write.
 _USE_SECONDS = 60.0
 
@@ -33,6 +36,15 @@ class TokenExists(RecordError):
 
 class NoToken(RecordError):
     """Tokens are required, and none is in force."""
+
+
+class MalformedToken(RecordError):
+    """A text is not a token."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it holds no token: one is {PREFIX}_, 12 hexadecimal digits, _, and 64 of them"
+        )
 
 
 class TokenNotFound(RecordError):
@@ -58,13 +70,48 @@ def create_token(conn: Connection, name: str, role: Role) -> str:
     Raises:
         TokenExists: The name is taken, be it by a revoked one: a log that names it stays clear.
     """
-    token_id, secret, salt = token_hex(6), token_hex(32), token_hex(16)
+    token_id, secret = token_hex(6), token_hex(32)
+    _insert(conn, name, role, token_id, secret)
+    return f"{PREFIX}_{token_id}_{secret}"
+
+
+def adopt_token(conn: Connection, name: str, role: Role, token: str) -> bool:
+    """Put a token in force that was made elsewhere, as in a deployment's secret.
+
+    The same token again changes nothing, also when it was revoked meanwhile. Another one under the
+    same name replaces it: the former is revoked, and the new one is named `NAME-ID`.
+
+    Returns:
+        Whether it was new.
+
+    Raises:
+        MalformedToken: It is not of our form, so it may be guessed.
+        TokenExists: Its id is another token's.
+    """
+    found = _FORM.fullmatch(token)
+    if found is None:
+        raise MalformedToken
+    token_id, secret = found.groups()
+    known = conn.execute(select(api_tokens).where(api_tokens.c.id == token_id)).one_or_none()
+    if known is not None:
+        if not hmac.compare_digest(_hash(known.salt, secret), known.hash):
+            raise TokenExists(known.name)
+        return False
+    taken = [row.name for row in conn.execute(select(api_tokens.c.name))]
+    for former in taken:
+        if former == name or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}", former):
+            _revoke(conn, former)
+    _insert(conn, f"{name}-{token_id}" if name in taken else name, role, token_id, secret)
+    return True
+
+
+def _insert(conn: Connection, name: str, role: Role, token_id: str, secret: str) -> None:
+    salt = token_hex(16)
     row = {"id": token_id, "name": name, "role": role, "salt": salt, "hash": _hash(salt, secret)}
     try:
         conn.execute(insert(api_tokens).values(**row, created_at=now()))
     except IntegrityError as error:
         raise TokenExists(name) from error
-    return f"{PREFIX}_{token_id}_{secret}"
 
 
 def list_tokens(conn: Connection) -> list[Row]:
@@ -81,9 +128,14 @@ def revoke_token(conn: Connection, name: str) -> None:
     Raises:
         TokenNotFound: No token in force has this name.
     """
-    in_force = (api_tokens.c.name == name) & api_tokens.c.revoked_at.is_(None)
-    if not conn.execute(update(api_tokens).where(in_force).values(revoked_at=now())).rowcount:
+    if not _revoke(conn, name):
         raise TokenNotFound(name)
+
+
+def _revoke(conn: Connection, name: str) -> bool:
+    in_force = (api_tokens.c.name == name) & api_tokens.c.revoked_at.is_(None)
+    done = conn.execute(update(api_tokens).where(in_force).values(revoked_at=now()))
+    return bool(done.rowcount)
 
 
 def any_in_force(conn: Connection) -> bool:

@@ -17,7 +17,7 @@ RUN [ -z "$CODE_VERSION" ] || sed -i "s/^version = .*/version = \"$CODE_VERSION\
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
 FROM python:3.11-slim-bookworm
-ENV PYTHONUNBUFFERED=1 NGPU_HOME=/var/lib/ngpu PGPASSFILE=/home/ngpu/.pgpass
+ENV PYTHONUNBUFFERED=1 NGPU_HOME=/var/lib/ngpu HOME=/tmp PGPASSFILE=/tmp/.pgpass
 RUN useradd --uid 1000 --create-home ngpu && install -d -o ngpu -g ngpu /var/lib/ngpu
 COPY requirements.lock /tmp/
 # An index with builds of torch for processors only, or for one version of CUDA. Without it the

@@ -14,13 +14,13 @@ RUN [ -z "$CODE_VERSION" ] || sed -i "s/^version = .*/version = \"$CODE_VERSION\
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
 FROM python:3.11-slim-bookworm
-ENV PYTHONUNBUFFERED=1 NGPU_HOME=/var/lib/ngpu PGPASSFILE=/home/ngpu/.pgpass
+ENV PYTHONUNBUFFERED=1 NGPU_HOME=/var/lib/ngpu HOME=/tmp PGPASSFILE=/tmp/.pgpass
 RUN useradd --uid 1000 --create-home ngpu && install -d -o ngpu -g ngpu /var/lib/ngpu
 COPY docker/web-requirements.txt /tmp/
 RUN pip install --no-cache-dir --requirement /tmp/web-requirements.txt
 COPY --from=wheel /wheels/ /tmp/wheels/
 RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl
-COPY docker/entrypoint.sh /usr/local/bin/
+COPY docker/entrypoint.sh docker/migrate.sh /usr/local/bin/
 USER ngpu
 WORKDIR /var/lib/ngpu
 ENTRYPOINT ["entrypoint.sh"]

@@ -20,14 +20,23 @@ def create(
     context: typer.Context,
     name: NameArgument,
     role: Annotated[str, typer.Option(help="read, submit or admin.")] = "submit",
+    file: Annotated[
+        typer.FileText | None,
+        typer.Option("--from", help="A file that holds the token: put it in force instead."),
+    ] = None,
 ) -> None:
     """Make a token and print it, once: the record keeps a hash only."""
     from db.engine import writing
     from db.states import Role
-    from db.tokens import create_token
+    from db.tokens import adopt_token, create_token
 
     if role not in list(Role):
         raise typer.BadParameter(f"{role!r} is not one of {', '.join(Role)}")
+    if file is not None:
+        with writing(_engine(context)) as conn:
+            new = adopt_token(conn, name, Role(role), file.read().strip())
+        message(f"{name} may {role}" if new else "this token is in the record already")
+        return
     with writing(_engine(context)) as conn:
         token = create_token(conn, name, Role(role))
     typer.echo(token)

@@ -7,8 +7,10 @@ from db.engine import reading, writing
 from db.models import api_tokens
 from db.states import Role
 from db.tokens import (
+    MalformedToken,
     TokenExists,
     TokenNotFound,
+    adopt_token,
     any_in_force,
     create_token,
     holder_of,
@@ -92,3 +94,58 @@ def test_the_last_use_is_kept_to_the_minute(engine: Engine) -> None:
     with reading(engine) as conn:
         assert not needs_note(conn, holder)
         assert list_tokens(conn)[0]["used_at"]
+
+
+def adopted(engine: Engine, token: str, role: Role = Role.ADMIN) -> bool:
+    with writing(engine) as conn:
+        return adopt_token(conn, "root", role, token)
+
+
+def a_token(digit: str) -> str:
+    return f"ngpu_{digit * 12}_{digit * 64}"
+
+
+def test_a_token_of_a_file_is_put_in_force_once(engine: Engine) -> None:
+    assert [adopted(engine, a_token("a")) for _ in range(3)] == [True, False, False]
+    with reading(engine) as conn:
+        holder = holder_of(conn, a_token("a"))
+        assert holder is not None
+        assert (holder.name, holder.role) == ("root", Role.ADMIN)
+        assert len(list_tokens(conn)) == 1
+
+
+def test_a_token_of_a_file_that_was_revoked_stays_so(engine: Engine) -> None:
+    adopted(engine, a_token("a"))
+    with writing(engine) as conn:
+        revoke_token(conn, "root")
+    assert adopted(engine, a_token("a")) is False
+    with reading(engine) as conn:
+        assert holder_of(conn, a_token("a")) is None
+
+
+def test_another_token_in_the_file_takes_the_former_out_of_force_and_no_other(
+    engine: Engine,
+) -> None:
+    bystanders = [made(engine, name) for name in ("root-bob", "groot")]
+    for digit in "abc":
+        assert adopted(engine, a_token(digit))
+    with reading(engine) as conn:
+        assert [holder_of(conn, a_token(digit)) for digit in "ab"] == [None, None]
+        assert holder_of(conn, a_token("c"))
+        assert all(holder_of(conn, token) for token in bystanders)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "secret", "ngpu_aaaaaaaaaaaa_", a_token("g"), a_token("a") + "a", a_token("A")]
+)
+def test_a_file_that_holds_no_token_is_refused(engine: Engine, text: str) -> None:
+    with pytest.raises(MalformedToken):
+        adopted(engine, text)
+
+
+def test_a_token_cannot_take_the_place_of_another_with_its_id(engine: Engine) -> None:
+    adopted(engine, a_token("a"))
+    with pytest.raises(TokenExists):
+        adopted(engine, f"ngpu_{'a' * 12}_{'b' * 64}")
+    with reading(engine) as conn:
+        assert holder_of(conn, a_token("a"))

@@ -198,6 +198,18 @@ def test_one_configuration_is_trained_in_this_process(ngpu: Ngpu, spec: str) -> 
     assert ngpu("train", spec, "--configuration", "2")[0] == 2
 
 
+def test_a_token_of_a_file_is_not_printed(ngpu: Ngpu, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"ngpu_{'a' * 12}_{'b' * 64}\n")
+    words = ("token", "create", "root", "--role", "admin", "--from", str(file))
+    for _ in range(2):
+        code, out, err = ngpu(*words)
+        assert (code, out) == (0, "")
+        assert "bbbb" not in err
+    file.write_text("a password of mine")
+    assert ngpu(*words)[0] == 1
+
+
 def test_tokens_are_made_listed_and_revoked(ngpu: Ngpu) -> None:
     code, token, err = ngpu("token", "create", "ada", "--role", "read")
     assert (code, token.count("_")) == (0, 2)
