@@ -19,6 +19,28 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_SECONDS = 30
+#: Seconds after which a peer of PostgreSQL that is not heard of counts as gone, at both ends.
+SILENT_SECONDS = 20
+#: Seconds a writing transaction may rest: a host that is cut off or stopped in the middle of one
+#: would keep its locks, on which everybody else waits.
+RESTING_SECONDS = 30
+_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * SILENT_SECONDS,
+}
+#: The same for the server's end, and no compilation of queries: it takes seconds for the views,
+#: which run in less.
+_SESSION = f"""
+SET jit = off;
+SET idle_in_transaction_session_timeout = '{RESTING_SECONDS}s';
+SET tcp_keepalives_idle = 5;
+SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '{SILENT_SECONDS}s';
+"""
 #: Key of the advisory lock that lets one process migrate at a time (PostgreSQL).
 _MIGRATION_LOCK = 20161161
 
@@ -43,7 +65,8 @@ def open_engine(text: str) -> Engine:
     """An engine on the record at this URL; nothing is connected or created yet."""
     url = database_url(text)
     if url.get_backend_name() == "postgresql":
-        engine = create_engine(url, pool_pre_ping=True)
+        patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+        engine = create_engine(url, pool_pre_ping=True, connect_args=patience)
         event.listen(engine, "connect", set_up_postgresql)
         return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
@@ -53,8 +76,8 @@ def open_engine(text: str) -> Engine:
 
 
 def set_up_postgresql(connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:
-    """Turn off compilation of queries: it takes seconds for the views, which run in less."""
-    connection.execute("SET jit = off")
+    """Say how long the session waits, and for what."""
+    connection.execute(_SESSION)
     connection.commit()
 
 
@@ -106,6 +129,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
         with conn.begin():
+            if engine.dialect.name == "postgresql":
+                # It holds no lock that others wait for, and may wait for a slow reader of a CSV.
+                conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield conn
 
 

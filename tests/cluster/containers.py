@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -136,10 +137,14 @@ class Project:
         for port in container.ports:
             ip("-n", self._switch, "link", "set", port, state)
 
-    def down(self) -> None:
-        """End everything, and leave nothing behind."""
+    def stop(self) -> None:
+        """End every container."""
         for container in self.containers.values():
             container.end()
+
+    def down(self) -> None:
+        """End everything, and leave nothing behind."""
+        self.stop()
         for container in self.containers.values():
             ip("netns", "delete", container.namespace)
         ip("netns", "delete", self._switch)
@@ -223,11 +228,10 @@ class Container:
             **self.service.environment,
         }
 
-    def start(self, command: Iterable[str] | None = None) -> None:
+    def start(self) -> None:
         """Start its command, again and again where its service is restarted."""
-        words = list(command or self.service.command)
         inside = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
-                  "--mount-proc", str(_HERE / "container.sh"), str(self._folder), *words]  # fmt: skip
+                  "--mount-proc", str(_HERE / "container.sh"), str(self._folder), *self.service.command]  # fmt: skip
         again = 'while :; do "$@"; echo "container ended with $?"; sleep 1; done'
         again = again if self.service.restart else '"$@"'
         with self._log.open("ab") as log:
@@ -267,29 +271,48 @@ class Container:
         self, *words: str, check: bool = True, text: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """`docker compose exec`: a command of its own inside."""
-        first = self.init()
-        assert first is not None, f"{self.key} does not run\n{self.log()}"
-        user = self.service.user
-        identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         done = subprocess.run(
-            ["nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid",
-             f"--wdns={self.service.workdir}", "setpriv", *identity, "--", *words],
+            self._inside(words),
             env=self.environment | variables,
             input=text,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
-        )  # fmt: skip
+        )
         assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done
+
+    @contextmanager
+    def opened(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """Such a command while it runs; killed afterwards."""
+        process = subprocess.Popen(
+            self._inside(words), env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            with process:
+                yield process
+                for one in psutil.Process(process.pid).children(recursive=True):
+                    one.kill()
+                process.kill()
+        finally:
+            process.kill()
+
+    def _inside(self, words: Sequence[str]) -> list[str]:
+        first = self.init()
+        assert first is not None, f"{self.key} does not run\n{self.log()}"
+        user = self.service.user
+        identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+        into = ["nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid"]
+        return [*into, f"--wdns={self.service.workdir}", "setpriv", *identity, "--", *words]
 
     def healthy(self) -> bool:
         """Whether its health check passes now."""
         assert self.service.healthcheck is not None
-        if self.init() is None:
-            return False
-        return self.run(*self.service.healthcheck, check=False).returncode == 0
+        try:
+            return self.run(*self.service.healthcheck, check=False).returncode == 0
+        except AssertionError:
+            return False  # it is being started again
 
     def ended(self) -> bool:
         """Whether its command ended and is not started again."""
@@ -318,6 +341,10 @@ class Container:
     def mend(self) -> None:
         """Plug its cables in again."""
         self._project.link(self, "up")
+
+    def route(self, other: "Container", act: str) -> None:
+        """Lose, by `add`, or find again, by `delete`, the way to one other container."""
+        ip("-n", self.namespace, "route", act, "blackhole", f"{other.addresses[0]}/32")
 
     def log(self) -> str:
         """The end of what it wrote."""

@@ -72,6 +72,19 @@ def test_the_databases_clock_is_utc_and_counts_seconds(engine: Engine) -> None:
     assert abs((later - current).total_seconds() - 90.5) < 1
 
 
+def test_on_postgresql_a_writer_may_not_rest_on_its_locks_and_a_reader_holds_none(
+    engine: Engine,
+) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite's locks end with their process")
+    rest = "SHOW idle_in_transaction_session_timeout"
+    for _ in range(2):  # sessions are used again
+        with reading(engine) as conn:
+            assert conn.exec_driver_sql(rest).scalar() == "0"
+        with writing(engine) as conn:
+            assert conn.exec_driver_sql(rest).scalar() == "30s"
+
+
 def test_times_are_stored_with_their_zone_or_not_at_all(engine: Engine) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
     with writing(engine) as conn:
