@@ -41,6 +41,10 @@ test: $(STAMP) check browser  ## check, then every test that is not slow
 test-all: $(STAMP) check browser  ## the slow tests too
 	$(BIN)/pytest -m "slow or not slow"
 
+.PHONY: test-cluster
+test-cluster: $(STAMP)  ## the Compose project in namespaces of this machine, cut and killed; as root, 15 minutes
+	$(BIN)/pytest -m cluster tests/cluster
+
 .PHONY: browser
 browser:  # the browser tests drive Debian's Chromium; without it they are skipped and say so
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

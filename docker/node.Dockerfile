@@ -16,7 +16,7 @@ ARG CODE_VERSION=""
 RUN [ -z "$CODE_VERSION" ] || sed -i "s/^version = .*/version = \"$CODE_VERSION\"/" pyproject.toml
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS node
 ENV PYTHONUNBUFFERED=1 NGPU_HOME=/var/lib/ngpu HOME=/tmp PGPASSFILE=/tmp/.pgpass
 RUN useradd --uid 1000 --create-home ngpu && install -d -o ngpu -g ngpu /var/lib/ngpu
 COPY requirements.lock /tmp/
@@ -32,3 +32,12 @@ USER ngpu
 WORKDIR /var/lib/ngpu
 ENTRYPOINT ["entrypoint.sh"]
 CMD ["ngpu", "--help"]
+
+# With a GPU torch compiles what it runs there, for which it wants a compiler beside it.
+FROM node AS cuda
+USER root
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+USER ngpu
+
+FROM node AS cpu

@@ -12,7 +12,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ def run_on_ray(
     ray.init(address=address, log_to_driver=True, logging_level="warning")
     hand = _Hand(connect_queue)
     try:
-        fitting = _fit(demand)
+        fitting = fit(demand, _nodes())
         trainable = tune.with_parameters(
             PackTrainable,
             connect_recorder=connect_recorder,
@@ -115,29 +115,46 @@ def run_on_ray(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(demand: Demand) -> Demand:
-    """What a trial really gets: never more processors than the largest node has.
+def _nodes() -> list[Mapping[str, float]]:
+    """What each living node of the cluster offers, by resource."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def fit(demand: Demand, nodes: Sequence[Mapping[str, float]]) -> Demand:
+    """What a trial really gets: never more processors than the largest node it can run on has.
 
     Processors are a matter of speed, not of results; a GPU that is not there is an error.
+
+    Raises:
+        ClusterTooSmall: No node has the GPU.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most_cpu = int(max(node.get("CPU", 0) for node in nodes))
     most_gpu = max(node.get("GPU", 0) for node in nodes)
     if demand.gpu > most_gpu:
         raise ClusterTooSmall(
             f"resources.gpu is {demand.gpu:g}: the largest node has {most_gpu:g}; use 0 for "
             "processors, or start a node with a GPU"
         )
+    able = [node for node in nodes if node.get("GPU", 0) >= demand.gpu]
+    most_cpu = int(max(node.get("CPU", 0) for node in able))
     return Demand(cpu=max(1, min(demand.cpu, most_cpu)), gpu=demand.gpu)
 
 
-def _slots(demand: Demand) -> int:
-    """How many trials the cluster can hold at once, at least one."""
-    total = ray.cluster_resources()
-    slots = total.get("CPU", 0) // demand.cpu
+def slots(demand: Demand, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials the cluster can hold at once, at least one.
+
+    A trial runs on one node, and a share of a GPU is of one GPU: what is left over on several
+    cannot be put together.
+    """
+    return max(1, sum(_room(demand, node) for node in nodes))
+
+
+def _room(demand: Demand, node: Mapping[str, float]) -> int:
+    room = int(node.get("CPU", 0) // demand.cpu)
     if demand.gpu:
-        slots = min(slots, total.get("GPU", 0) // demand.gpu)
-    return max(1, int(slots))
+        # Ten times 0.1 is one, whatever floating point makes of it.
+        trials_a_gpu = int(1 / demand.gpu + 1e-6)
+        room = min(room, int(node.get("GPU", 0)) * trials_a_gpu)
+    return room
 
 
 class _Hand:
@@ -234,12 +251,15 @@ class PackSearcher(Searcher):
         super().__init__(metric=None, mode=None)
         self._hand = hand
         self._demand = demand
-        self._vain = float("-inf")
+        self._slots = 0
+        self._counted = self._vain = float("-inf")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A leased pack, None without a slot or anything to lease, FINISHED when none remain."""
         now = time.monotonic()
-        if now - self._vain < POLL_SECONDS or len(self._hand) >= _slots(self._demand):
+        if now - self._counted >= POLL_SECONDS:
+            self._slots, self._counted = slots(self._demand, _nodes()), now
+        if now - self._vain < POLL_SECONDS or len(self._hand) >= self._slots:
             return None
         try:
             work = self._hand.queue.claim()

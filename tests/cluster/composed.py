@@ -104,8 +104,8 @@ _POSTGRES: dict[str, Any] = {
 
 
 def _image(dockerfile: str) -> dict[str, Any]:
-    """What an image says of its own about the containers made from it: its last stage does."""
-    text = (ROOT / dockerfile).read_text().replace("\\\n", " ").rpartition("\nFROM ")[2]
+    """What an image says of its own about the containers made from it."""
+    text = (ROOT / dockerfile).read_text().replace("\\\n", " ")
     environment = dict(
         pair.split("=", 1)
         for line in re.findall(r"^ENV (.+)$", text, re.MULTILINE)
@@ -113,10 +113,10 @@ def _image(dockerfile: str) -> dict[str, Any]:
     )
     (entrypoint,) = re.findall(r"^ENTRYPOINT (.+)$", text, re.MULTILINE)
     (uid,) = re.findall(r"useradd --uid (\d+)", text)
-    (workdir,) = re.findall(r"^WORKDIR (.+)$", text, re.MULTILINE)
+    workdir = re.findall(r"^WORKDIR (.+)$", text, re.MULTILINE)[-1]
     return {
         "entrypoint": json.loads(entrypoint),
         "environment": environment,
-        "user": int(uid) if re.search(r"^USER ", text, re.MULTILINE) else None,
+        "user": int(uid) if re.findall(r"^USER (.+)$", text, re.MULTILINE)[-1:] == ["ngpu"] else None,
         "workdir": workdir,
     }

@@ -16,7 +16,7 @@ import psutil
 from tests.cluster.composed import ROOT, Service, read_services, secret_files
 
 SOURCE = "/mnt/source"
-#: What Docker gives a tmpfs of its own accord.
+#: What Docker gives a tmpfs of its own accord; what it is told comes after and wins.
 _TMPFS = "noexec,nosuid,nodev"
 _HERE = Path(__file__).parent
 
@@ -48,6 +48,7 @@ class Project:
         self.folder = Path(tempfile.mkdtemp(prefix="ngpu-c-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.services = read_services(variables)
+        self.secrets = secrets
         self.containers: dict[str, Container] = {}
         self._tag = self.folder.name[-6:]
         self._switch = f"{self._tag}-switch"
@@ -195,7 +196,7 @@ class Container:
         tmpfs = {"/dev/shm": f"mode=1777,size={of.shm_size.removesuffix('b')}"}
         for one in of.tmpfs:
             target, _, options = one.partition(":")
-            tmpfs[target] = ",".join(filter(None, [options or "mode=1777", _TMPFS]))
+            tmpfs[target] = f"{_TMPFS},{options or 'mode=1777'}"
         bounds = "-all" if of.cap_drop == ["ALL"] else ""
         bounds += "".join(f",+{one.lower()}" for one in of.cap_add)
         capabilities = f"--bounding-set={bounds} --inh-caps=-all" if bounds else ""
@@ -327,6 +328,13 @@ class Container:
         first = self.init()
         assert first is not None
         first.kill()
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, as `docker compose stop` sends it; the restart policy holds here."""
+        first = self.init()
+        assert first is not None
+        first.terminate()
+        first.wait(timeout=60)
 
     def end(self) -> None:
         """Stop it for good."""

@@ -72,13 +72,16 @@ class Lab:
         return self.project.containers["ray-head"]
 
     @property
+    def api(self) -> Container:
+        return self.project.containers["api"]
+
+    @property
     def scheduler(self) -> Container:
         return self.project.containers["scheduler"]
 
     def ngpu(self, *words: str, text: str | None = None, check: bool = True) -> Any:
         """`ngpu` beside the web process, as `docker compose exec api ngpu …`; what it prints."""
-        api = self.project.containers["api"]
-        done = api.run("ngpu", *words, "-o", "json", text=text, check=check, NGPU_TOKEN=self.token)
+        done = self.api.run("ngpu", *words, "-o", "json", text=text, check=check, NGPU_TOKEN=self.token)
         return json.loads(done.stdout)
 
     def spec(self, steps: int, *, seeds: int) -> str:
@@ -88,6 +91,10 @@ class Lab:
     def submit(self, steps: int) -> str:
         """The id of a new sweep, submitted over REST."""
         return self.ngpu("sweep", "submit", "-", "--new", text=spec_of(steps))["id"]
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """Who may use the service."""
+        return json.loads(self.api.run("ngpu", "token", "list", "-o", "json").stdout)
 
     def state(self, sweep: str) -> str:
         with reading(self.engine) as conn:

@@ -38,7 +38,8 @@ def started(lab: Lab, steps: int) -> str:
 
 def taken_over(lab: Lab, sweep: str, since: float, seconds: float = 60) -> tuple[float, float]:
     """Seconds since a moment until packs were leased again, and until their first new rows."""
-    lab.until(lambda: max(lab.fences(sweep)) > 1, seconds)
+    # A fence grows when a pack is taken back, and again when it is leased.
+    lab.until(lambda: max(lab.fences(sweep)) >= 3, seconds)
     leased = time.time() - since
     lab.until(lambda: lab.rows_again(sweep) > 0, seconds)
     return leased, time.time() - since

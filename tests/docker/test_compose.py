@@ -1,6 +1,7 @@
 """docker-compose.yml holds together: with itself, with the Dockerfiles, with the program."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,30 @@ def test_no_service_waits_for_itself() -> None:
 
 
 @each_service
-def test_a_service_is_limited_reaped_and_restarted(name: str) -> None:
+def test_a_service_is_limited_reaped_watched_and_restarted(name: str) -> None:
     of = SERVICES[name]
     assert of["init"] is True
     assert re.fullmatch(r"\d+[mg]", interpolated(of["mem_limit"]))
     assert of["restart"] == ("no" if name == "migrate" else "unless-stopped")
+    assert ("healthcheck" in of) is (name != "migrate")
+
+
+@each_service
+def test_a_service_writes_only_where_it_must_and_may_do_no_more_than_it_must(name: str) -> None:
+    of = SERVICES[name]
+    assert of["read_only"] is True
+    assert of["tmpfs"][0].startswith("/tmp:")
+    assert of["cap_drop"] == ["ALL"]
+    assert of["security_opt"] == ["no-new-privileges:true"]
+    # It becomes its own user by itself; ours are no one else from the start.
+    assert ("cap_add" in of) is (name == "postgres")
+
+
+@pytest.mark.parametrize("name", ["web.Dockerfile", "node.Dockerfile"])
+def test_an_image_runs_as_a_user_of_its_own_and_keeps_the_password_in_memory(name: str) -> None:
+    text = dockerfile(name)
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE)[-1] == "ngpu"
+    assert "PGPASSFILE=/tmp/" in text
 
 
 def test_only_the_web_process_has_a_way_out_and_only_this_host_may_come_in() -> None:
@@ -108,7 +128,7 @@ def test_a_service_runs_commands_that_exist(name: str) -> None:
     for words in commands(name):
         match words:
             case ["ngpu", *rest]:
-                parse_ngpu(rest)
+                parse_ngpu([word.replace('"$ADMIN_TOKEN_FILE"', os.devnull) for word in rest])
             case ["ray", *rest]:
                 parse_ray(rest)
             case _:
@@ -116,10 +136,10 @@ def test_a_service_runs_commands_that_exist(name: str) -> None:
 
 
 def parse_ngpu(words: list[str]) -> None:
-    found = get_command(app)
-    for word in words:
-        found = found.commands[word]  # type: ignore[attr-defined]
-    assert found.callback is not None
+    found, left = get_command(app), list(words)
+    while hasattr(found, "commands"):
+        found = found.commands[left.pop(0)]
+    found.make_context(words[0], left)
 
 
 def parse_ray(words: list[str]) -> None:
@@ -185,7 +205,8 @@ def test_only_workers_offer_processors_and_all_join_the_one_head() -> None:
 
 def test_all_that_touch_checkpoints_share_one_home() -> None:
     homes = {name: of["volumes"] for name, of in OURS.items() if "volumes" in of}
-    assert homes == {name: ["home:/var/lib/ngpu"] for name in TRAINS}
+    writes = {name: ["home:/var/lib/ngpu"] for name in ("migrate", *TRAINS)}
+    assert homes == writes | {"api": ["home:/var/lib/ngpu:ro"]}
     assert "NGPU_HOME=/var/lib/ngpu" in dockerfile("node.Dockerfile")
 
 
@@ -211,6 +232,13 @@ def test_an_image_copies_only_files_that_exist_and_are_not_ignored(name: str) ->
     for path in " ".join(copied).split():
         assert (ROOT / path).exists(), f"{name} copies {path}, which is not there"
         assert path.split("/")[0] in allowed
+
+
+def test_an_image_for_gpus_is_the_one_for_processors_and_a_compiler() -> None:
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", dockerfile("node.Dockerfile"), re.MULTILINE)
+    assert [stage for stage in stages if stage[0] == "node"] == [("node", "cuda"), ("node", "cpu")]
+    assert stages[-1] == ("node", "cpu"), "what is built when nobody chooses"
+    assert {OURS[name]["build"]["target"] for name in RAY_NODES} == {"${DEVICE:-cpu}"}
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -2,17 +2,20 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import Engine, select
 
 from db.engine import reading
 from db.models import sweeps
-from service.control.local_ray import LocalCluster, ray_environment
+from service.control.local_ray import LocalCluster, announced, ray_environment
 from service.control.processes import spawn
 from service.settings import Settings
 from sweeps.local_runner import run_locally
@@ -110,6 +113,72 @@ def test_a_sweep_that_needs_a_gpu_fails_at_once_where_there_is_none(ray: Ray) ->
     assert error is not None
     assert "resources.gpu is 1: the largest node has 0" in error
     assert states(ray.engine, sweep) == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("demand", "nodes", "expected"),
+    [
+        ((1, 0.0), [{"CPU": 2.0}, {"CPU": 3.0}, {}], 5),
+        # What is left over on two nodes is no place for a trial.
+        ((2, 0.0), [{"CPU": 3.0}, {"CPU": 3.0}], 2),
+        ((1, 0.1), [{"CPU": 16.0, "GPU": 1.0}], 10),
+        ((1, 0.3), [{"CPU": 16.0, "GPU": 2.0}], 6),
+        ((1, 1.0), [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}], 4),
+        ((4, 0.5), [{"CPU": 8.0, "GPU": 4.0}], 2),
+        ((1, 0.6), [{"CPU": 8.0, "GPU": 2.0}], 2),
+        ((8, 0.0), [{"CPU": 2.0}], 1),
+    ],
+)
+def test_a_cluster_holds_as_many_trials_as_its_nodes_do(
+    demand: tuple[int, float], nodes: list[dict[str, float]], expected: int
+) -> None:
+    from sweeps.ray_runner import Demand, slots
+
+    assert slots(Demand(cpu=demand[0], gpu=demand[1]), nodes) == expected
+
+
+def test_a_trial_asks_for_no_more_processors_than_the_nodes_with_its_gpu_have() -> None:
+    from sweeps.ray_runner import ClusterTooSmall, Demand, fit
+
+    nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}, {}]
+    assert fit(Demand(cpu=16), nodes) == Demand(cpu=16)
+    assert fit(Demand(cpu=100), nodes) == Demand(cpu=64)
+    assert fit(Demand(cpu=16, gpu=0.5), nodes) == Demand(cpu=4, gpu=0.5)
+    with pytest.raises(ClusterTooSmall, match=r"resources\.gpu is 1: the largest node has 0"):
+        fit(Demand(cpu=1, gpu=1.0), nodes[:1])
+
+
+def test_every_process_of_ray_knows_its_token_and_reports_to_nobody(ray: Ray) -> None:
+    ray.address()
+    cluster = announced(ray.settings)
+    assert cluster is not None
+    keeper = psutil.Process(cluster.keeper.pid)
+    processes = [keeper, *keeper.children(recursive=True)]
+    assert {"gcs_server", "raylet"} <= {one.name() for one in processes}
+    for one in processes:
+        if one.name().startswith("ray::"):
+            continue  # its title is written over what it was given
+        given = one.environ()
+        assert given["RAY_USAGE_STATS_ENABLED"] == "0", one.cmdline()
+        assert given["RAY_USAGE_STATS_REPORT_URL"].startswith("http://127.0.0.1:"), one.cmdline()
+        assert given["RAY_AUTH_MODE"] == "token", one.cmdline()
+        token = Path(given["RAY_AUTH_TOKEN_PATH"])
+        assert token.stat().st_mode & 0o077 == 0
+        assert len(token.read_text()) >= 32
+
+
+def test_nobody_without_the_token_is_let_into_the_local_cluster(ray: Ray, tmp_path: Path) -> None:
+    wrong = tmp_path / "token"
+    wrong.write_text("0" * 64)
+    script = f"import ray; ray.init({ray.address()!r}, logging_level='error'); print('in')"
+    answers = []
+    for token in (wrong, ray.settings.home / "ray_token"):
+        variables = {**os.environ, **ray_environment(ray.settings), "RAY_AUTH_TOKEN_PATH": str(token)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False
+        )
+        answers.append((done.returncode == 0, "in" in done.stdout.split()))
+    assert answers == [(False, False), (True, True)]
 
 
 def test_the_local_cluster_listens_on_loopback_only(ray: Ray) -> None:
