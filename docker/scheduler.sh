@@ -19,5 +19,7 @@ end_both() {
 
 trap 'end_both; exit 0' TERM INT
 wait -n
+# If it was the node, its runners wait in vain for it, and the scheduler for them.
+(sleep 2; kill -0 "$node" 2>/dev/null || kill -KILL "$scheduler") 2>/dev/null &
 end_both
 exit 1

@@ -137,6 +137,15 @@ def test_a_lost_node_ends_the_container_so_that_it_is_started_again(tmp_path: Pa
     assert pair.lines()[-1] == "ngpu ends"
 
 
+def test_runners_that_wait_for_a_lost_node_do_not_hold_the_container_up(tmp_path: Path) -> None:
+    stubborn = "trap 'sleep 60' TERM; while :; do sleep 0.05; done"
+    pair = Pair(tmp_path, ray="sleep 0.5", ngpu=stubborn)
+    pair.until_started()
+    began = time.monotonic()
+    assert pair.process.wait(timeout=20) == 1
+    assert time.monotonic() - began < 10
+
+
 def test_a_lost_scheduler_ends_the_container_so_that_it_is_started_again(tmp_path: Path) -> None:
     pair = Pair(tmp_path, ray=LIVES, ngpu="sleep 0.5; exit 0")
     assert pair.process.wait(timeout=20) == 1
