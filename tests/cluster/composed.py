@@ -117,6 +117,8 @@ def _image(dockerfile: str) -> dict[str, Any]:
     return {
         "entrypoint": json.loads(entrypoint),
         "environment": environment,
-        "user": int(uid) if re.findall(r"^USER (.+)$", text, re.MULTILINE)[-1:] == ["ngpu"] else None,
+        "user": int(uid)
+        if re.findall(r"^USER (.+)$", text, re.MULTILINE)[-1:] == ["ngpu"]
+        else None,
         "workdir": workdir,
     }

@@ -25,6 +25,8 @@ def lab() -> Iterator[Lab]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = Project({"WORKER_CPUS": "2"}, given)
     try:
-        yield Lab(project, token)
+        made = Lab(project, token)
+        yield made
+        made.engine.dispose()
     finally:
         project.down()

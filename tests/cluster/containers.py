@@ -84,12 +84,16 @@ class Project:
         """Have at least so many containers of a service; all of them."""
         of = self.of(name)
         for number in range(len(of) + 1, count + 1):
-            key = name if number == 1 else f"{name}-{number}"
-            container = Container(self, self.services[name], key, self._address())
-            self.containers[key] = container
-            self._write_hosts()
-            container.start()
+            self.add(self.services[name], name if number == 1 else f"{name}-{number}")
         return self.of(name)
+
+    def add(self, service: Service, key: str) -> "Container":
+        """Start a container of a service under a name of its own."""
+        container = Container(self, service, key, self._address())
+        self.containers[key] = container
+        self._write_hosts()
+        container.start()
+        return container
 
     def of(self, name: str) -> list["Container"]:
         """The containers of a service."""
@@ -231,8 +235,9 @@ class Container:
 
     def start(self) -> None:
         """Start its command, again and again where its service is restarted."""
-        inside = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
-                  "--mount-proc", str(_HERE / "container.sh"), str(self._folder), *self.service.command]  # fmt: skip
+        own = ["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        becomes = [str(_HERE / "container.sh"), str(self._folder), *self.service.command]
+        inside = ["unshare", *own, *becomes]
         again = 'while :; do "$@"; echo "container ended with $?"; sleep 1; done'
         again = again if self.service.restart else '"$@"'
         with self._log.open("ab") as log:

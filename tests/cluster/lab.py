@@ -1,4 +1,4 @@
-"""A lab that uses the deployed service: submits sweeps over REST, reads the record, breaks things."""
+"""A lab that uses the deployed service: submits over REST, reads the record, breaks things."""
 
 import json
 import re
@@ -81,7 +81,9 @@ class Lab:
 
     def ngpu(self, *words: str, text: str | None = None, check: bool = True) -> Any:
         """`ngpu` beside the web process, as `docker compose exec api ngpu …`; what it prints."""
-        done = self.api.run("ngpu", *words, "-o", "json", text=text, check=check, NGPU_TOKEN=self.token)
+        done = self.api.run(
+            "ngpu", *words, "-o", "json", text=text, check=check, NGPU_TOKEN=self.token
+        )
         return json.loads(done.stdout)
 
     def spec(self, steps: int, *, seeds: int) -> str:
@@ -169,7 +171,6 @@ class Lab:
                 if when >= after:
                     return when
         return None
-
 
 
 _NODES = """

@@ -4,14 +4,17 @@ Every test ends with the rows of an undisturbed run, each once, and with a whole
 took is printed (`pytest -s`) and stands in docs/deploy.md.
 """
 
+import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from tests.cluster.containers import Container
 from tests.cluster.lab import ACTOR, Lab
+from tests.sweeps.tiny import results
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -208,6 +211,24 @@ def test_a_node_that_joins_late_gets_work(lab: Lab) -> None:
     assert lab.ngpu("sweep", "verify", sweep)["holds"]
 
 
+def test_halves_of_a_gpu_are_held_where_there_is_one(lab: Lab) -> None:
+    plain = lab.workers[0].service
+    with_gpu = replace(plain, command=[*plain.command[:-1], "--num-gpus=1", "--block"])
+    asks = lab.spec(SHORT, seeds=2).replace("cpu: 1", "cpu: 1, gpu: 0.5")
+    nowhere = lab.ngpu("sweep", "submit", "-", "--new", text=asks)["id"]
+    lab.until(lambda: lab.state(nowhere) == "failed", 90)
+    node = lab.project.add(with_gpu, "ray-worker-gpu")
+    lab.until(lambda: node.addresses[0] in lab.alive_nodes(), 90)
+    sweep = lab.ngpu("sweep", "submit", "-", "--new", text=asks)["id"]
+    # Ray only believes that there is a GPU: torch does not find it, which is charged.
+    lab.until(lambda: "finished" in lab.kinds(sweep), 120)
+    assert {row[2] for row in results(lab.engine, sweep)["seeds"]} == {"failed"}
+    log = (lab.project.folder / "volumes" / "home" / "logs" / f"{sweep}.log").read_text()
+    trained = set(re.findall(r"PackTrainable pid=\d+, ip=([\d.]+)", log))
+    assert trained == {node.addresses[0]}
+    node.end()
+
+
 def test_nothing_has_a_way_out(lab: Lab) -> None:
     for container in lab.project.containers.values():
         if container.init() is None:
@@ -221,4 +242,6 @@ def test_no_process_outlives_its_container(lab: Lab) -> None:
     actors = [one for node in lab.workers for one in node.processes("")]
     assert actors
     lab.project.stop()
-    assert [one for one in actors if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert [
+        one for one in actors if one.is_running() and one.status() != psutil.STATUS_ZOMBIE
+    ] == []

@@ -254,7 +254,9 @@ def test_nothing_leaves_the_namespace_but_questions_for_names() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_a_pod_runs_what_its_service_of_compose_runs(name: str) -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    service = compose[{"head": "ray-head", "processors": "ray-worker", "gpus": "ray-worker"}.get(name, name)]
+    service = compose[
+        {"head": "ray-head", "processors": "ray-worker", "gpus": "ray-worker"}.get(name, name)
+    ]
     image = container(name)["image"]
     assert image in {one["name"] for one in KUSTOMIZATION["images"]}
     assert image.removesuffix("-cuda") == service["image"]
@@ -303,7 +305,9 @@ def test_every_start_parameter_is_one_that_ray_takes() -> None:
 
 def test_the_head_trains_nothing_and_gpus_are_asked_for_where_the_image_has_them() -> None:
     assert ray_cluster()["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    gpus = {name for name in TEMPLATES if "nvidia.com/gpu" in container(name)["resources"]["limits"]}
+    gpus = {
+        name for name in TEMPLATES if "nvidia.com/gpu" in container(name)["resources"]["limits"]
+    }
     assert gpus == {name for name in TEMPLATES if container(name)["image"] == "ngpu-node-cuda"}
     assert gpus == {"gpus"}
 

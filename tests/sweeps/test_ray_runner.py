@@ -173,9 +173,17 @@ def test_nobody_without_the_token_is_let_into_the_local_cluster(ray: Ray, tmp_pa
     script = f"import ray; ray.init({ray.address()!r}, logging_level='error'); print('in')"
     answers = []
     for token in (wrong, ray.settings.home / "ray_token"):
-        variables = {**os.environ, **ray_environment(ray.settings), "RAY_AUTH_TOKEN_PATH": str(token)}
+        variables = {
+            **os.environ,
+            **ray_environment(ray.settings),
+            "RAY_AUTH_TOKEN_PATH": str(token),
+        }
         done = subprocess.run(
-            [sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False
+            [sys.executable, "-c", script],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         answers.append((done.returncode == 0, "in" in done.stdout.split()))
     assert answers == [(False, False), (True, True)]
