@@ -33,9 +33,9 @@ def test_a_sweep_is_submitted_trained_and_read_with_the_token_of_the_secret(lab:
 def seed_run(lab: Lab, sweep: str) -> int:
     """Id of one of its seed runs, asked for in SQL over HTTP as users do."""
     asked = f"SELECT seed_run_id FROM seed_results WHERE sweep_id = '{sweep}' ORDER BY 1 LIMIT 1"
-    script = _POST.format(path="/api/v1/sql", body=json.dumps({"sql": asked}))
+    script = _POST.format(path="/api/v1/sql", body=json.dumps({"query": asked}))
     answer = json.loads(lab.api.run("python", "-c", script, NGPU_TOKEN=lab.token).stdout)
-    return answer["items"][0]["seed_run_id"]
+    return answer["rows"][0][0]
 
 
 _POST = """
