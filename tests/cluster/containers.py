@@ -105,9 +105,9 @@ class Project:
     def _await(self, name: str, condition: str) -> None:
         container = self.containers[name]
         if condition == "service_healthy":
-            wait_until(container.healthy, 90, container.log, poll=0.5)
+            wait_until(container.healthy, 240, container.log, poll=0.5)
         else:
-            wait_until(container.ended, 60, container.log)
+            wait_until(container.ended, 120, container.log)
             assert container.status() == 0, container.log()
 
     def _write_hosts(self) -> None:

@@ -131,12 +131,12 @@ class Lab:
         found = [(len(one.processes(ACTOR)), one) for one in self.workers]
         return [one for count, one in sorted(found, key=lambda it: -it[0]) if count]
 
-    def await_rows(self, sweep: str, more: int = 8, seconds: float = 90) -> float:
+    def await_rows(self, sweep: str, more: int = 8, seconds: float = 240) -> float:
         """Wait until more rows are there than now; the seconds it took."""
         before = self.rows(sweep)
         return self.until(lambda: self.rows(sweep) >= before + more, seconds)
 
-    def await_end(self, sweep: str, seconds: float = 240) -> float:
+    def await_end(self, sweep: str, seconds: float = 480) -> float:
         return self.until(lambda: self.state(sweep) == "finished", seconds)
 
     def until(self, condition: Callable[[], bool], seconds: float) -> float:
@@ -154,7 +154,7 @@ class Lab:
         asked = self.head.run("python", "-c", _NODES, check=False)
         return asked.stdout.split() if asked.returncode == 0 else []
 
-    def await_nodes(self, count: int, seconds: float = 90) -> float:
+    def await_nodes(self, count: int, seconds: float = 180) -> float:
         return self.until(lambda: len(self.alive_nodes()) == count, seconds)
 
     def declared_dead(self, node: Container, after: float) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.lab import Lab, spec_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS = 1600
 
@@ -17,7 +17,7 @@ def test_every_service_runs_and_says_that_it_is_well(lab: Lab) -> None:
     assert migrate.status() == 0
     for container in lab.project.containers.values():
         if container is not migrate:
-            lab.until(container.healthy, 60)
+            lab.until(container.healthy, 120)
 
 
 def test_a_sweep_is_submitted_trained_and_read_with_the_token_of_the_secret(lab: Lab) -> None:
@@ -58,7 +58,7 @@ def test_migrating_again_changes_nothing(lab: Lab) -> None:
     before = lab.tokens()
     migrate = lab.project.containers["migrate"]
     migrate.start()
-    lab.until(migrate.ended, 60)
+    lab.until(migrate.ended, 120)
     assert migrate.status() == 0, migrate.log()
     assert [(one["name"], one["created_at"]) for one in lab.tokens()] == [
         (one["name"], one["created_at"]) for one in before
@@ -102,7 +102,7 @@ def test_no_secret_is_in_a_command_line_an_environment_or_a_log(lab: Lab) -> Non
 def test_a_service_that_is_killed_is_started_again(lab: Lab) -> None:
     began = time.monotonic()
     lab.api.kill()
-    lab.until(lab.api.healthy, 60)
+    lab.until(lab.api.healthy, 120)
     print({"api back": round(time.monotonic() - began, 1)})
     assert lab.ngpu("sweep", "list")
 
@@ -112,7 +112,7 @@ def test_an_upgrade_migrates_first_while_runners_go_on(lab: Lab) -> None:
     lab.await_rows(sweep)
     migrate = lab.project.containers["migrate"]
     migrate.start()
-    lab.until(migrate.ended, 60)
+    lab.until(migrate.ended, 120)
     assert migrate.status() == 0, migrate.log()
     lab.await_rows(sweep, more=2)
     assert lab.fences(sweep) == [1, 1, 1, 1]
