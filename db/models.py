@@ -264,6 +264,22 @@ probe_results = Table(
     sqlite_with_rowid=False,
 )
 
+#: Of ended seed runs: the answer to the success rule that stands in the same row (`db.verdicts`).
+verdicts = Table(
+    "verdicts",
+    metadata,
+    _seed_run(),
+    Column("metric", Text, nullable=False),
+    Column("length", Integer, nullable=False),
+    Column("below", Double, nullable=False),
+    # Empty: the rule reads every task.
+    Column("task", Text, nullable=False),
+    Column("first_success_step", Integer),
+    Column("final_error", Double, nullable=False),
+    Column("best_error", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 checkpoints = Table(
     "checkpoints",
     metadata,

@@ -44,23 +44,38 @@ _JUDGED = """FROM evaluations e
       AND (s.success_task IS NULL OR e.task = s.success_task)
     GROUP BY e.step"""
 
-# PostgreSQL would work out each scalar subquery again wherever its column is named, and SQLite has
-# no LATERAL: the one part of the views that is written twice.
-_VERDICT = {
-    "sqlite": f"""(SELECT e.step
+# A verdict that answers the sweep's rule (`db.verdicts`), else the tests themselves. PostgreSQL
+# would work out each scalar subquery again wherever its column is named, and SQLite has no LATERAL:
+# the one part of the views that is written twice.
+_KEPT = """LEFT JOIN verdicts k ON k.seed_run_id = r.id AND k.metric = s.success_metric
+    AND k.length = s.success_length AND k.below = s.success_below
+    AND k.task = COALESCE(s.success_task, '')"""
+
+
+def _kept(column: str, derived: str) -> str:
+    return f"""CASE WHEN k.seed_run_id IS NULL THEN {derived}
+      ELSE k.{column} END AS {column}"""
+
+
+_DERIVED = {
+    "sqlite": {
+        "first_success_step": f"""(SELECT e.step
     {_JUDGED}
     HAVING {_WORST}
       < s.success_below
-    ORDER BY e.step LIMIT 1) AS first_success_step,
-    (SELECT {_WORST}
+    ORDER BY e.step LIMIT 1)""",
+        "final_error": f"""(SELECT {_WORST}
     {_JUDGED}
-    ORDER BY e.step DESC LIMIT 1) AS final_error,
-    (SELECT {_WORST}
+    ORDER BY e.step DESC LIMIT 1)""",
+        "best_error": f"""(SELECT {_WORST}
     {_JUDGED}
-    ORDER BY 1 LIMIT 1) AS best_error""",
-    "postgresql": "v.first_success_step, v.final_error, v.best_error",
+    ORDER BY 1 LIMIT 1)""",
+    },
+    "postgresql": {
+        name: f"v.{name}" for name in ("first_success_step", "final_error", "best_error")
+    },
 }
-_VERDICT_FROM = {
+_DERIVED_FROM = {
     "sqlite": "",
     "postgresql": f"""
   CROSS JOIN LATERAL (
@@ -69,12 +84,13 @@ _VERDICT_FROM = {
       (ARRAY_AGG(t.error ORDER BY t.step DESC))[1] AS final_error,
       MIN(t.error) AS best_error
     FROM (SELECT e.step, {_WORST} AS error
-    {_JUDGED}) t
+    {_JUDGED.replace("WHERE", "WHERE k.seed_run_id IS NULL AND")}) t
   ) v""",
 }
 
 
 def _seed_results(dialect: str) -> str:
+    verdict = ",\n    ".join(_kept(*column) for column in _DERIVED[dialect].items())
     return f"""CREATE VIEW seed_results AS
 SELECT
   seed_run_id, sweep_id, sweep, configuration_id, configuration, axes, seed, state,
@@ -94,7 +110,7 @@ FROM (
   SELECT
     r.id AS seed_run_id, r.sweep_id, s.name AS sweep, r.configuration_id,
     c.label AS configuration, c.axes, r.seed, r.state, s.success_when, s.success_below,
-    {_VERDICT[dialect]},
+    {verdict},
     s.success_length,
     (SELECT MIN(t.threshold) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_threshold,
     (SELECT MIN(t.carry_limit) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_limit,
@@ -103,7 +119,8 @@ FROM (
     r.reused_from
   FROM seed_runs r
   JOIN configurations c ON c.id = r.configuration_id
-  JOIN sweeps s ON s.id = r.sweep_id{_VERDICT_FROM[dialect]}
+  JOIN sweeps s ON s.id = r.sweep_id
+  {_KEPT}{_DERIVED_FROM[dialect]}
 ) judged"""
 
 
