@@ -9,6 +9,8 @@ from typing import Any
 
 import altair as alt
 
+from db.bands import evenly
+
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
 
@@ -235,10 +237,7 @@ def measured_together(bands: Sequence[Row]) -> list[Row]:
 
 def thinned(curve: Sequence[Row], *, most: int = 250) -> list[Row]:
     """At most `most` rows of a curve, evenly spaced, the first and the last among them."""
-    if len(curve) <= most:
-        return list(curve)
-    last = len(curve) - 1
-    return [curve[place * last // (most - 1)] for place in range(most)]
+    return evenly(curve, most)
 
 
 def _lines(bands: Sequence[Row], step: alt.X, style: str, error: str) -> alt.Chart:
