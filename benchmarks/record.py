@@ -15,6 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 from db.engine import writing
 from db.models import evaluations, seed_runs
 from db.submission import submit
+from db.verdicts import keep_verdicts
 from service import submission
 from sweeps.spec import load_spec
 
@@ -149,6 +150,7 @@ def _sweep(engine: Engine, shape: Shape, name: str, seeds: int) -> str:
         _prepare(conn)
         _end(conn, sweep_id)
         _measure(conn, sweep_id, shape)
+        keep_verdicts(conn, sweep_id)
     return sweep_id
 
 

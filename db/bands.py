@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Double, Select, Table, cast, func, null, select
+from sqlalchemy import ColumnElement, Connection, Double, Select, Table, cast, func, null, select
 
 from db.models import configurations, evaluations, seed_runs, training_epochs
 from db.paging import Row
@@ -117,7 +117,7 @@ def _steps(conn: Connection, table: Table, chosen: list[Any], length: int | None
 def _points(table: Table, metric: str) -> Select[Any]:
     """One value a seed, task, length and step."""
     m, value = table.c, _values(table)[metric]
-    length: Column[Any] = m.length if table is evaluations else cast(null(), m.length.type)
+    length: ColumnElement[Any] = m.length if table is evaluations else cast(null(), m.length.type)
     return (
         select(
             seed_runs.c.configuration_id,
