@@ -235,11 +235,15 @@ class PackSearcher(Searcher):
         self._hand = hand
         self._demand = demand
         self._vain = float("-inf")
+        self._slots = 0
+        self._counted = float("-inf")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A leased pack, None without a slot or anything to lease, FINISHED when none remain."""
         now = time.monotonic()
-        if now - self._vain < POLL_SECONDS or len(self._hand) >= _slots(self._demand):
+        if now - self._counted >= POLL_SECONDS:
+            self._slots, self._counted = _slots(self._demand), now
+        if now - self._vain < POLL_SECONDS or len(self._hand) >= self._slots:
             return None
         try:
             work = self._hand.queue.claim()
