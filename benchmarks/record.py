@@ -82,19 +82,25 @@ class Filled:
     evaluations: int
 
 
-def fill(engine: Engine, number: int, told: Callable[[str], object]) -> Filled:
+def fill(
+    engine: Engine,
+    number: int,
+    told: Callable[[str], object],
+    shapes: Sequence[Shape] = SHAPES,
+) -> Filled:
     """Write about so many seed runs with all their rows into an empty, migrated record.
 
     Args:
         engine: Of the record.
         number: Seed runs wanted; shares are rounded to whole seeds a configuration.
         told: Called with a line for people before each sweep.
+        shapes: Of the sweeps.
 
     Returns:
         The sweeps' ids by name, and what was counted afterwards.
     """
     named = {}
-    for shape in SHAPES:
+    for shape in shapes:
         for place in range(shape.sweeps):
             name = shape.name if shape.sweeps == 1 else f"{shape.name} {place + 1}"
             seeds = max(1, round(number * shape.share / shape.configurations))

@@ -133,8 +133,10 @@ class Service:
 def service(database_url: str | None, cpus: int) -> Iterator[Service]:
     """A service that has trained a seed already: its cluster is up."""
     with TemporaryDirectory(prefix="ngpu-bench-") as home:
-        url = {"database_url": database_url} if database_url else {}
-        running = Service(Settings(home=Path(home), runner="ray", cpus=cpus, port=0, **url))
+        url = database_url or ""
+        running = Service(
+            Settings(home=Path(home), runner="ray", cpus=cpus, port=0, database_url=url)
+        )
         try:
             running.train(cpus)
             yield running
