@@ -52,14 +52,15 @@ def measure(url: str, seed_runs_wanted: int, *, repeats: int, port: int) -> dict
     fill_seconds = time.perf_counter() - began
     named = _sweeps(engine)
     fractions = {name: _success(engine, one, repeats) for name, one in named.items()}
+    slowest = max(one["median"] for one in fractions.values())
+    progress(f"{slowest:8.1f} ms  success fractions of the slowest sweep")
     with serving(url, port) as served:
         answers = {
-            address: summarized(served.milliseconds(address, repeats))
-            for address in addresses(engine, named)
+            address: _asked(served, address, repeats) for address in addresses(engine, named)
         }
         csv = [_csv(served, named[shape_name]) for shape_name in _largest(named)]
     found = {
-        "success_milliseconds": max(one["median"] for one in fractions.values()),
+        "success_milliseconds": slowest,
         "page_milliseconds": max(one["median"] for one in answers.values()),
         "csv_growth_bytes": max(
             one["resident_bytes_peak"] - one["resident_bytes_before"] for one in csv
@@ -166,6 +167,12 @@ def _of_sweep(engine: Engine, sweep_id: str) -> Sequence[str]:
         f"{api}/seeds?{one}", f"{api}/seeds?state=failed",
         seed, f"{seed}/curves", f"{seed}/evaluations",
     ]  # fmt: skip
+
+
+def _asked(served: Served, address: str, repeats: int) -> Mapping[str, float]:
+    told = summarized(served.milliseconds(address, repeats))
+    progress(f"{told['median']:8.1f} ms  {address}")
+    return told
 
 
 def _csv(served: Served, sweep_id: str) -> dict[str, Any]:
