@@ -5,6 +5,8 @@ in from its tokens (static/charts.js), so one definition serves light, dark and 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
@@ -43,21 +45,33 @@ def learning_chart(
         error: What the vertical axis counts, in words.
     """
     rows_of = _Rows()
+    tested = _records(measured_together(test))
+    # In the order in which the layers name them.
+    for rows in (_records(training), tested, tested, tested):
+        rows_of(rows)
+    if below is not None:
+        rows_of([{"error": below}])
+    return _filled(deepcopy(_learning_layers(below, last_step, error)), rows_of)
+
+
+@lru_cache(maxsize=64)
+def _learning_layers(below: float | None, last_step: int, error: str) -> Spec:
+    """The chart without its rows: the same for all configurations of a sweep."""
+    rows_of = _Rows()
     step = alt.X(
         "step:Q",
         title="step (parameter updates)",
         scale=alt.Scale(domain=[0, max(1, last_step)], nice=False),
         axis=_STEP_AXIS,
     )
-    test = measured_together(test)
     layers = [
-        _lines(rows_of, training, step, "training", error),
-        _area(rows_of, test, step),
-        _lines(rows_of, test, step, "test", error),
-        _hover(rows_of, test, step),
+        _lines(rows_of, [], step, "training", error),
+        _area(rows_of, [], step),
+        _lines(rows_of, [], step, "test", error),
+        _hover(rows_of, [], step),
         *_bound(rows_of, below),
     ]
-    return _finished(alt.layer(*layers), rows_of)
+    return _unfilled(alt.layer(*layers))
 
 
 def seed_chart(
@@ -304,10 +318,19 @@ def _fading(count: int) -> list[float]:
 
 
 def _finished(chart: alt.LayerChart, rows_of: _Rows) -> Spec:
+    return _filled(_unfilled(chart), rows_of)
+
+
+def _unfilled(chart: alt.LayerChart) -> Spec:
+    """The chart as Vega-Lite, its rows by name."""
     sized = chart.properties(width="container", height="container")
     # The page owns the look: altair's own theme would fix a width and a font.
     spec: Spec = sized.to_dict(validate=False)
     spec.pop("config", None)
+    return spec
+
+
+def _filled(spec: Spec, rows_of: _Rows) -> Spec:
     # What all layers share, Altair writes once, above them.
     for layer in (spec, *spec["layer"]):
         if "data" in layer:
