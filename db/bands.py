@@ -7,6 +7,7 @@ the same for both databases.
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Double, Select, Table, cast, func, null, select
@@ -154,23 +155,19 @@ def _labels(conn: Connection, ids: set[int]) -> dict[int, str]:
 
 
 def _summaries(counted: Sequence[Any], labels: dict[int, str]) -> Iterable[Row]:
-    def key(row: Any) -> tuple[int, str, int, int]:
-        return row.configuration_id, row.task or "", row.length or 0, row.step
-
-    for _, group in groupby(sorted(counted, key=lambda row: (*key(row), row.value)), key):
-        rows = list(group)
-        first, seeds = rows[0], sum(row.seeds for row in rows)
-        values = [(row.value, row.seeds) for row in rows]
+    ordered = sorted((row[0], row[1] or "", row[2] or 0, *row[3:]) for row in counted)
+    for (configuration, task, length, step), group in groupby(ordered, itemgetter(0, 1, 2, 3)):
+        values = [(value, seeds) for *_, value, seeds in group]
         yield {
-            "configuration_id": first.configuration_id,
-            "configuration": labels[first.configuration_id],
-            "task": first.task,
-            "length": first.length,
-            "step": first.step,
+            "configuration_id": configuration,
+            "configuration": labels[configuration],
+            "task": task or None,
+            "length": length or None,
+            "step": step,
             "median": quantile(values, 0.5),
             "low": quantile(values, 0.1),
             "high": quantile(values, 0.9),
-            "seeds": seeds,
+            "seeds": sum(seeds for _, seeds in values),
         }
 
 
