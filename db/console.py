@@ -47,6 +47,7 @@ RELATIONS = (
             models.carry_trials,
             models.carry_results,
             models.probe_results,
+            models.verdicts,
             models.checkpoints,
             models.events,
         )

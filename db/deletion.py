@@ -16,6 +16,7 @@ from db.models import (
     seed_runs,
     sweeps,
     training_epochs,
+    verdicts,
 )
 from db.states import ENDED_SWEEPS
 from db.transitions import lock_sweep, require_state
@@ -23,6 +24,7 @@ from db.transitions import lock_sweep, require_state
 #: Tables with a `seed_run_id`, and those with a `sweep_id`, each before what it refers to.
 _OF_SEED_RUNS = (
     checkpoints,
+    verdicts,
     probe_results,
     carry_results,
     carry_trials,

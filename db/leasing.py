@@ -197,7 +197,7 @@ def _outranked() -> ColumnElement[bool]:
 def _open_seeds(conn: Connection, pack_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
     s = seed_runs.c
     return conn.execute(
-        select(s.id, s.seed, s.wall_seconds)
+        select(s.id, s.seed, s.wall_seconds, s.attempts)
         .where(s.pack_id == pack_id, s.state.in_(OPEN_SEEDS))
         .order_by(s.seed)
     ).all()
@@ -222,6 +222,8 @@ def _lease(conn: Connection, pack_id: int, owner: str, epoch: int, seconds: floa
 
 def _resume(conn: Connection, seeds: Sequence[Row[*tuple[Any, ...]]]) -> tuple[Checkpoint, ...]:
     """The seeds' checkpoints if all are at one step, else none; rows beyond them are deleted."""
+    if not any(row.attempts for row in seeds):
+        return ()  # nothing was ever measured of them
     c = checkpoints.c
     ids = [row.id for row in seeds]
     found = conn.execute(
@@ -334,6 +336,13 @@ def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
         return False
     _leave(conn, pack_id, PackState.DONE)
     return True
+
+
+def is_done(conn: Connection, pack_id: int, fence: int) -> bool:
+    """Whether the pack was completed under this fence."""
+    p = packs.c
+    done = and_(p.id == pack_id, p.fence == fence, p.state == PackState.DONE)
+    return conn.execute(select(p.id).where(done)).first() is not None
 
 
 def _leave(conn: Connection, pack_id: int, state: PackState) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
@@ -51,6 +52,13 @@ def _one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
 
 def _counts(kind: str) -> CheckConstraint:
     return CheckConstraint(f"wrong_{kind} >= 0 AND wrong_{kind} <= {kind}", name=f"wrong_{kind}")
+
+
+def _key(*columns: str) -> PrimaryKeyConstraint:
+    """A key that holds the counts too: the tests of a seed lie among those of its companions, so a
+    curve would read a page of PostgreSQL's table a test. SQLite's tables are in key order."""
+    counts = ["sequences", "wrong_sequences", "symbols", "wrong_symbols"]
+    return PrimaryKeyConstraint(*columns, postgresql_include=counts)
 
 
 def _sweep() -> Column[str]:
@@ -197,6 +205,7 @@ evaluations = Table(
     CheckConstraint("sequences >= 1 AND symbols >= 1", name="not_empty"),
     _counts("sequences"),
     _counts("symbols"),
+    _key("seed_run_id", "length", "step", "task"),
     sqlite_with_rowid=False,
 )
 
@@ -218,6 +227,7 @@ training_epochs = Table(
     Column("fence", Integer, nullable=False),
     _counts("sequences"),
     _counts("symbols"),
+    _key("seed_run_id", "step", "task"),
     sqlite_with_rowid=False,
 )
 
@@ -261,6 +271,22 @@ probe_results = Table(
     Column("fence", Integer, nullable=False),
     _counts("sequences"),
     _counts("symbols"),
+    sqlite_with_rowid=False,
+)
+
+#: Of ended seed runs: the answer to the success rule that stands in the same row (`db.verdicts`).
+verdicts = Table(
+    "verdicts",
+    metadata,
+    _seed_run(),
+    Column("metric", Text, nullable=False),
+    Column("length", Integer, nullable=False),
+    Column("below", Double, nullable=False),
+    # Empty: the rule reads every task.
+    Column("task", Text, nullable=False),
+    Column("first_success_step", Integer),
+    Column("final_error", Double, nullable=False),
+    Column("best_error", Double, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     select,
 )
 
+from db.curve_pages import curve_rows
 from db.errors import SeedRunNotFound, SweepNotFound
 from db.events import events_since
 from db.models import (
@@ -247,16 +248,14 @@ def curves(
 ) -> list[Row]:
     """The sweep's rows of `learning_curves`, one a seed and measurement.
 
-    They are many: name a configuration, or ask `db.bands.curve_bands` for medians over seeds.
+    They are many: name a configuration, read them by `db.curve_pages`, or ask
+    `db.bands.curve_bands` for medians over seeds.
     """
-    v = learning_curves.c
-    wanted = {v.configuration_id: configuration_id, v.kind: kind, v.task: task, v.length: length}
-    query = select(learning_curves).where(v.sweep_id == sweep_id)
-    for column, value in wanted.items():
-        if value is not None:
-            query = query.where(column == value)
-    order = (v.configuration_id, v.kind, v.task, v.length, v.step, v.seed)
-    return rows_of(conn.execute(query.order_by(*order)))
+    return list(
+        curve_rows(
+            conn, sweep_id, configuration_id=configuration_id, kind=kind, task=task, length=length
+        )
+    )
 
 
 def seed_curves(conn: Connection, seed_run_id: int) -> list[Row]:

@@ -28,6 +28,7 @@ from db.models import (
     training_epochs,
 )
 from db.states import OPEN_SEEDS, SeedState
+from db.verdicts import keep_verdict
 
 #: A row of a measured table: its columns, but `seed` instead of `seed_run_id` and `fence`.
 Measured = Mapping[str, Any]
@@ -145,7 +146,10 @@ def end_seed(
         .where(seed_runs.c.id == seeds[ended.seed], seed_runs.c.state.in_(OPEN_SEEDS))
         .values(state=SeedState(ended.state), reason=ended.reason, error=None, finished_at=now())
     )
-    return done.rowcount == 1
+    if done.rowcount == 0:
+        return False
+    keep_verdict(conn, seeds[ended.seed])
+    return True
 
 
 def note_engine(

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.leasing import MEASURED
 from db.models import configurations, packs, seed_runs
 from db.states import OPEN_SEEDS, RESULTS, PackState, SeedState
+from db.verdicts import keep_verdicts
 
 #: Columns that tell how a seed run was trained, and what came of it.
 _TOLD = (
@@ -87,6 +88,7 @@ def reuse_results(conn: Connection, sweep_id: str, code_version: str) -> int:
     ids = list(taken.scalars())
     for table in MEASURED:
         _copy(conn, table, sweep_id)
+    keep_verdicts(conn, sweep_id)
     _close_packs(conn, sweep_id)
     return len(ids)
 

@@ -44,37 +44,57 @@ _JUDGED = """FROM evaluations e
       AND (s.success_task IS NULL OR e.task = s.success_task)
     GROUP BY e.step"""
 
-# PostgreSQL would work out each scalar subquery again wherever its column is named, and SQLite has
-# no LATERAL: the one part of the views that is written twice.
-_VERDICT = {
-    "sqlite": f"""(SELECT e.step
+# A verdict that answers the sweep's rule (`db.verdicts`), else the tests themselves. PostgreSQL
+# would work out each scalar subquery again wherever its column is named, and SQLite has no LATERAL:
+# the one part of the views that is written twice.
+_KEPT = """LEFT JOIN verdicts k ON k.seed_run_id = r.id AND k.metric = s.success_metric
+    AND k.length = s.success_length AND k.below = s.success_below
+    AND k.task = COALESCE(s.success_task, '')"""
+
+
+_DERIVED = {
+    "sqlite": {
+        "first_success_step": f"""(SELECT e.step
     {_JUDGED}
     HAVING {_WORST}
       < s.success_below
-    ORDER BY e.step LIMIT 1) AS first_success_step,
-    (SELECT {_WORST}
+    ORDER BY e.step LIMIT 1)""",
+        "final_error": f"""(SELECT {_WORST}
     {_JUDGED}
-    ORDER BY e.step DESC LIMIT 1) AS final_error,
-    (SELECT {_WORST}
+    ORDER BY e.step DESC LIMIT 1)""",
+        "best_error": f"""(SELECT {_WORST}
     {_JUDGED}
-    ORDER BY 1 LIMIT 1) AS best_error""",
-    "postgresql": "v.first_success_step, v.final_error, v.best_error",
+    ORDER BY 1 LIMIT 1)""",
+    },
+    "postgresql": {
+        name: f"v.{name}" for name in ("first_success_step", "final_error", "best_error")
+    },
 }
-_VERDICT_FROM = {
-    "sqlite": "",
-    "postgresql": f"""
+
+
+def _answer(dialect: str, column: str) -> str:
+    return f"""CASE WHEN k.seed_run_id IS NULL THEN {_DERIVED[dialect][column]}
+      ELSE k.{column} END"""
+
+
+def _with_answers(dialect: str, only: str = "") -> str:
+    """What to join to `r`, a seed run, and `s`, its sweep, for `_answer`."""
+    if dialect == "sqlite":
+        return _KEPT
+    judged = _JUDGED.replace("WHERE ", f"WHERE k.seed_run_id IS NULL{only}\n      AND ")
+    return f"""{_KEPT}
   CROSS JOIN LATERAL (
     SELECT
       MIN(CASE WHEN t.error < s.success_below THEN t.step END) AS first_success_step,
       (ARRAY_AGG(t.error ORDER BY t.step DESC))[1] AS final_error,
       MIN(t.error) AS best_error
     FROM (SELECT e.step, {_WORST} AS error
-    {_JUDGED}) t
-  ) v""",
-}
+    {judged}) t
+  ) v"""
 
 
 def _seed_results(dialect: str) -> str:
+    answers = ",\n    ".join(f"{_answer(dialect, name)} AS {name}" for name in _DERIVED[dialect])
     return f"""CREATE VIEW seed_results AS
 SELECT
   seed_run_id, sweep_id, sweep, configuration_id, configuration, axes, seed, state,
@@ -94,7 +114,7 @@ FROM (
   SELECT
     r.id AS seed_run_id, r.sweep_id, s.name AS sweep, r.configuration_id,
     c.label AS configuration, c.axes, r.seed, r.state, s.success_when, s.success_below,
-    {_VERDICT[dialect]},
+    {answers},
     s.success_length,
     (SELECT MIN(t.threshold) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_threshold,
     (SELECT MIN(t.carry_limit) FROM carry_results t WHERE t.seed_run_id = r.id) AS carry_limit,
@@ -103,7 +123,8 @@ FROM (
     r.reused_from
   FROM seed_runs r
   JOIN configurations c ON c.id = r.configuration_id
-  JOIN sweeps s ON s.id = r.sweep_id{_VERDICT_FROM[dialect]}
+  JOIN sweeps s ON s.id = r.sweep_id
+  {_with_answers(dialect)}
 ) judged"""
 
 
@@ -137,11 +158,16 @@ def _number(state: str) -> str:
     return f"COUNT(CASE WHEN r.state = '{state}' THEN 1 END) AS {state}"
 
 
-def _successes(column: str, name: str) -> str:
-    return f"CAST(COUNT(CASE WHEN r.{column} THEN 1 END) AS DOUBLE PRECISION) AS {name}"
+def _successes(condition: str, name: str) -> str:
+    return f"""CAST(COUNT(CASE WHEN r.state = 'finished'
+      AND {condition} THEN 1 END)
+      AS DOUBLE PRECISION) AS {name}"""
 
 
-SUCCESS_FRACTIONS = f"""CREATE VIEW success_fractions AS
+def _success_fractions(dialect: str) -> str:
+    ever = f"{_answer(dialect, 'first_success_step')} IS NOT NULL"
+    final = f"{_answer(dialect, 'final_error')} < s.success_below"
+    return f"""CREATE VIEW success_fractions AS
 SELECT
   sweep_id, sweep, configuration_id, position, configuration, axes,
   requested, finished, diverged, failed, cancelled, pending, running,
@@ -152,9 +178,12 @@ SELECT
   when_rule
 FROM (
   SELECT
+    counts.*, CASE when_rule WHEN 'ever' THEN k_ever ELSE k_final END AS k
+  FROM (
+  SELECT
     s.id AS sweep_id, s.name AS sweep, c.id AS configuration_id, c.position,
     c.label AS configuration, c.axes, s.success_when AS when_rule,
-    COUNT(r.seed_run_id) AS requested,
+    COUNT(r.id) AS requested,
     {_number("finished")},
     {_number("diverged")},
     {_number("failed")},
@@ -163,14 +192,16 @@ FROM (
     {_number("running")},
     CAST(COUNT(CASE WHEN r.state IN ('finished', 'diverged') THEN 1 END)
       AS DOUBLE PRECISION) AS n,
-    {_successes("succeeded", "k")},
-    {_successes("succeeded_ever", "k_ever")},
-    {_successes("succeeded_final", "k_final")}
+    {_successes(ever, "k_ever")},
+    {_successes(final, "k_final")}
   FROM configurations c
   JOIN sweeps s ON s.id = c.sweep_id
-  LEFT JOIN seed_results r ON r.configuration_id = c.id
+  LEFT JOIN seed_runs r ON r.configuration_id = c.id
+  {_with_answers(dialect, only=" AND r.state = 'finished'")}
   GROUP BY s.id, c.id
-) counts"""
+  ) counts
+) ruled"""
+
 
 _WHOSE = """r.sweep_id, s.name AS sweep, r.configuration_id, c.label AS configuration,
   r.id AS seed_run_id, r.seed"""
@@ -218,7 +249,7 @@ def texts(dialect: str) -> dict[str, str]:
     """The views of `sqlite` or `postgresql` in the order they are created."""
     return {
         "seed_results": _seed_results(dialect),
-        "success_fractions": SUCCESS_FRACTIONS,
+        "success_fractions": _success_fractions(dialect),
         "carry_thresholds": CARRY_THRESHOLDS,
         "learning_curves": LEARNING_CURVES,
         "failures": FAILURES,

@@ -3,14 +3,19 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, Any, Literal, TextIO, cast
 
 from fastapi import Depends, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 CSV_TYPE = "text/csv"
+#: Bytes of a part that is kept in memory; the rest of it waits in a temporary file.
+PART_BYTES = 2**20
+#: Characters sent at once.
+CHUNK = 2**16
 #: For a route's `responses`: a list is JSON, or CSV when asked.
 CSV_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {"content": {CSV_TYPE: {"schema": {"type": "string"}}}}
@@ -40,10 +45,14 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 def csv_of_values(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """The same of rows without names: two columns of a query may have one."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows([cell(value) for value in row] for row in rows)
+    _write(out, [columns])
+    _write(out, rows)
     return out.getvalue()
+
+
+def _write(out: TextIO, rows: Iterable[Sequence[Any]]) -> None:
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerows([cell(value) for value in row] for row in rows)
 
 
 def cell(value: Any) -> Any:
@@ -61,3 +70,24 @@ def csv_response(
     """A CSV file; where a page is not the last, the `Next-Cursor` header says so."""
     headers = {"Next-Cursor": next_cursor} if next_cursor else {}
     return Response(csv_text(columns, rows), media_type=CSV_TYPE, headers=headers)
+
+
+def csv_stream(
+    columns: Sequence[str], parts: Iterable[Iterable[Mapping[str, Any]]]
+) -> StreamingResponse:
+    """A CSV file of any size: a part is read to its end before the first of it is sent.
+
+    So memory stays small, and what a part is read from is let go whatever the reader's pace.
+    """
+    return StreamingResponse(_chunks(columns, parts), media_type=CSV_TYPE)
+
+
+def _chunks(columns: Sequence[str], parts: Iterable[Iterable[Mapping[str, Any]]]) -> Iterator[str]:
+    yield csv_of_values(columns, ())
+    for rows in parts:
+        with SpooledTemporaryFile(max_size=PART_BYTES, mode="w+", newline="") as file:
+            part = cast(TextIO, file)
+            _write(part, ([row[column] for column in columns] for row in rows))
+            part.seek(0)
+            while chunk := part.read(CHUNK):
+                yield chunk

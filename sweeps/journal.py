@@ -86,6 +86,8 @@ class Journal:
                 self.reach(event)
             case _:
                 self._rows.append(event)
+        if not self._active and not self._rows:
+            return False  # all have ended, and with the last of them perhaps the lease
         late = time.monotonic() - self._flushed >= self._flush_seconds
         if late or len(self._rows) >= FLUSH_ROWS:
             self.flush()
@@ -118,6 +120,11 @@ class Journal:
         """Forget what some seeds did since their checkpoints: they will do it again."""
         self._rows = []
         self._recorder.rewind(seeds, self.checkpointed)
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """The seeds in training."""
+        return self._active
 
     @property
     def _wall_seconds(self) -> float:

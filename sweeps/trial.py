@@ -230,7 +230,7 @@ class _Trial:
             self._lease.check()
             late = self._due(due) if until is None else event.step == until
             if not (isinstance(event, EpochEnd) and event.active and late):
-                if journal.take(event, trainer):
+                if journal.take(event, trainer) and journal.active:
                     yield journal.step
                 continue
             journal.reach(event)

@@ -1,13 +1,16 @@
 """`/sweeps/{id}/…`: what a sweep found, from the views, as JSON or CSV."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Response
+from sqlalchemy import Connection, Engine
 
 from db import queries
-from db.curve_pages import curve_page
+from db.curve_pages import curve_page, curve_rows
+from db.engine import reading
 from db.states import SeedState
-from service.api.lists import as_csv, paged, whole
+from service.api.lists import paged, streamed, whole
 from service.api.parameters import BigId, Cursor, Limit, SweepId, TaskName
 from service.dependencies import ConnectionDep
 from service.problems import responses
@@ -55,7 +58,7 @@ def seeds(
     """Seed results, a row a seed run."""
     queries.sweep(conn, sweep_id)
 
-    def fetch(cursor: str | None, limit: int) -> queries.Page:
+    def fetch(conn: Connection, cursor: str | None, limit: int) -> queries.Page:
         return queries.seeds(
             conn,
             sweep_id,
@@ -65,7 +68,7 @@ def seeds(
             limit=limit,
         )
 
-    return paged(SeedResult, fetch, csv=csv, cursor=cursor, limit=limit)
+    return paged(SeedResult, fetch, conn, csv=csv, cursor=cursor, limit=limit)
 
 
 @router.get("/curves", response_model=Page[CurvePoint])
@@ -83,12 +86,15 @@ def curves(
     """Learning curves, a row a seed run, kind, task, length and step."""
     queries.sweep(conn, sweep_id)
     if csv and cursor is None:
-        rows = queries.curves(
-            conn, sweep_id, configuration_id=configuration, kind=kind, task=task, length=length
+        chosen = [row["id"] for row in queries.configurations(conn, sweep_id)]
+        if configuration is not None:
+            chosen = [one for one in chosen if one == configuration]
+        parts = _curves_of(
+            conn.engine, sweep_id, sorted(chosen), kind=kind, task=task, length=length
         )
-        return as_csv(CurvePoint, rows)
+        return streamed(CurvePoint, parts)
 
-    def fetch(cursor: str | None, limit: int) -> queries.Page:
+    def fetch(conn: Connection, cursor: str | None, limit: int) -> queries.Page:
         return curve_page(
             conn,
             sweep_id,
@@ -100,7 +106,16 @@ def curves(
             limit=limit,
         )
 
-    return paged(CurvePoint, fetch, csv=csv, cursor=cursor, limit=limit)
+    return paged(CurvePoint, fetch, conn, csv=csv, cursor=cursor, limit=limit)
+
+
+def _curves_of(
+    engine: Engine, sweep_id: str, configurations: Sequence[int], **chosen: Any
+) -> Iterator[Iterable[Any]]:
+    """The curves of each configuration, in a transaction of its own."""
+    for one in configurations:
+        with reading(engine) as conn:
+            yield curve_rows(conn, sweep_id, configuration_id=one, **chosen)
 
 
 @router.get("/thresholds", response_model=Page[CarryThreshold])
@@ -121,7 +136,7 @@ def failures(
     """Seed runs that failed, diverged or were cancelled, in this order."""
     queries.sweep(conn, sweep_id)
 
-    def fetch(cursor: str | None, limit: int) -> queries.Page:
+    def fetch(conn: Connection, cursor: str | None, limit: int) -> queries.Page:
         return queries.failures(conn, sweep_id, cursor=cursor, limit=limit)
 
-    return paged(Failure, fetch, csv=csv, cursor=cursor, limit=limit)
+    return paged(Failure, fetch, conn, csv=csv, cursor=cursor, limit=limit)

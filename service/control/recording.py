@@ -54,6 +54,7 @@ class SqlRecorder:
     def __init__(self, engine: Engine, pack_id: int, fence: int) -> None:
         self._engine = engine
         self._lease = recording.Lease(pack_id=pack_id, fence=fence, seconds=LEASE_SECONDS)
+        self._completed = False
 
     def note_engine(
         self, seeds: Sequence[int], *, engine: str, instruction_set: str | None
@@ -100,7 +101,10 @@ class SqlRecorder:
         *,
         wall_seconds: float,
     ) -> None:
-        """Write a seed's last rows, its final checkpoint and its outcome, together."""
+        """Write a seed's last rows, its final checkpoint and its outcome, together.
+
+        With the last of its seeds the pack is done, in the same transaction.
+        """
         rows = rows_of(events)
         end = recording.Ended(
             seed=ended.seed,
@@ -109,12 +113,24 @@ class SqlRecorder:
             reason=ended.reason,
             checkpoint=asdict(ref) if ref else None,
         )
-        self._write(
-            lambda conn: recording.end_seed(conn, self._lease, rows, end, wall_seconds=wall_seconds)
-        )
+        pack, fence = self._lease.pack_id, self._lease.fence
+
+        def act(conn: Connection) -> bool:
+            try:
+                recording.end_seed(conn, self._lease, rows, end, wall_seconds=wall_seconds)
+            except LeaseLost:
+                # A commit whose answer was lost has ended the lease, if the pack is done under it.
+                if leasing.is_done(conn, pack, fence):
+                    return True
+                raise
+            return leasing.complete_pack(conn, pack, fence)
+
+        self._completed = self._write(act)
 
     def complete(self) -> None:
         """Every seed has ended: the pack is done."""
+        if self._completed:
+            return
         pack, fence = self._lease.pack_id, self._lease.fence
         if not self._write(lambda conn: leasing.complete_pack(conn, pack, fence)):
             raise RuntimeError(f"pack {pack} has seed runs that did not end")
@@ -142,7 +158,15 @@ class SqlRecorder:
 
     def renew(self) -> bool:
         """Say that the worker lives, tries once; whether it is to go on."""
-        return _renew(self._engine, self._lease.pack_id, self._lease.fence) in TRAINING
+        pack, fence = self._lease.pack_id, self._lease.fence
+        try:
+            return _renew(self._engine, pack, fence) in TRAINING
+        except Fenced:
+            # The trial's own thread has completed it meanwhile.
+            with reading(self._engine) as conn:
+                if leasing.is_done(conn, pack, fence):
+                    return True
+            raise
 
     def _write(self, act: Callable[[Connection], T]) -> T:
         return _persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)

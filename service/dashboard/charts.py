@@ -5,9 +5,13 @@ in from its tokens (static/charts.js), so one definition serves light, dark and 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
+
+from db.bands import evenly
 
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -40,21 +44,34 @@ def learning_chart(
         last_step: Right end of the axis, common to all configurations of a sweep.
         error: What the vertical axis counts, in words.
     """
+    rows_of = _Rows()
+    tested = _records(measured_together(test))
+    # In the order in which the layers name them.
+    for rows in (_records(training), tested, tested, tested):
+        rows_of(rows)
+    if below is not None:
+        rows_of([{"error": below}])
+    return _filled(deepcopy(_learning_layers(below, last_step, error)), rows_of)
+
+
+@lru_cache(maxsize=64)
+def _learning_layers(below: float | None, last_step: int, error: str) -> Spec:
+    """The chart without its rows: the same for all configurations of a sweep."""
+    rows_of = _Rows()
     step = alt.X(
         "step:Q",
         title="step (parameter updates)",
         scale=alt.Scale(domain=[0, max(1, last_step)], nice=False),
         axis=_STEP_AXIS,
     )
-    test = measured_together(test)
     layers = [
-        _lines(training, step, "training", error),
-        _area(test, step),
-        _lines(test, step, "test", error),
-        _hover(test, step),
-        *_bound(below),
+        _lines(rows_of, [], step, "training", error),
+        _area(rows_of, [], step),
+        _lines(rows_of, [], step, "test", error),
+        _hover(rows_of, [], step),
+        *_bound(rows_of, below),
     ]
-    return _finished(alt.layer(*layers))
+    return _unfilled(alt.layer(*layers))
 
 
 def seed_chart(
@@ -74,6 +91,7 @@ def seed_chart(
         column: The error the success rule reads, so that the bound is a bound of what is drawn.
         error: What it counts, in words.
     """
+    rows_of = _Rows()
     step = alt.X(
         "step:Q",
         title="step (parameter updates)",
@@ -107,14 +125,14 @@ def seed_chart(
         alt.Tooltip("error:Q", format=".3f"),
     ]
     layers = [
-        alt.Chart(_data(training)).mark_line(style="training").encode(step, share),
-        alt.Chart(_data(tests)).mark_line(style="test").encode(step, share, length),
-        alt.Chart(_data(tests))
+        alt.Chart(rows_of(training)).mark_line(style="training").encode(step, share),
+        alt.Chart(rows_of(tests)).mark_line(style="test").encode(step, share, length),
+        alt.Chart(rows_of(tests))
         .mark_circle(style="test-point")
         .encode(step, share, length, tooltip=tooltip),
-        *_bound(below),
+        *_bound(rows_of, below),
     ]
-    return _finished(alt.layer(*layers))
+    return _finished(alt.layer(*layers), rows_of)
 
 
 def lengths_chart(rows: Sequence[Row], *, trained_to: int | None) -> Spec:
@@ -124,10 +142,11 @@ def lengths_chart(rows: Sequence[Row], *, trained_to: int | None) -> Spec:
         rows: length, sequence_error, low, high, and the counts behind them.
         trained_to: Longest training length, drawn as a line; None draws none.
     """
+    rows_of = _Rows()
     values = [dict(row) for row in rows]
     length = alt.X("length:Q", title="length (symbols)", scale=alt.Scale(zero=False, padding=12))
     share = alt.Y("sequence_error:Q", title="sequence error", scale=_SHARE, axis=_SHARE_AXIS)
-    base = alt.Chart(_data(values))
+    base = alt.Chart(rows_of(values))
     tooltip = [
         alt.Tooltip("length:Q"),
         alt.Tooltip("wrong_sequences:Q", title="wrong"),
@@ -139,9 +158,9 @@ def lengths_chart(rows: Sequence[Row], *, trained_to: int | None) -> Spec:
         base.mark_circle(style="test-point").encode(length, share, tooltip=tooltip),
     ]
     if trained_to is not None:
-        end = alt.Chart(_data([{"length": trained_to}]))
+        end = alt.Chart(rows_of([{"length": trained_to}]))
         layers.append(end.mark_rule(style="bound").encode(alt.X("length:Q")))
-    return _finished(alt.layer(*layers))
+    return _finished(alt.layer(*layers), rows_of)
 
 
 def survival_chart(points: Iterable[Mapping[str, float]], *, limit: int) -> Spec:
@@ -151,7 +170,8 @@ def survival_chart(points: Iterable[Mapping[str, float]], *, limit: int) -> Spec
         points: carry_length, share, low, high; ascending.
         limit: Longest carry length tested: the right end of the axis, in digits.
     """
-    base = alt.Chart(_data(list(points)))
+    rows_of = _Rows()
+    base = alt.Chart(rows_of(list(points)))
     carry = alt.X(
         "carry_length:Q",
         title="carry length k (digits)",
@@ -170,7 +190,7 @@ def survival_chart(points: Iterable[Mapping[str, float]], *, limit: int) -> Spec
         base.mark_line(style="test", interpolate="step-after").encode(carry, share),
         base.mark_circle(style="hover").encode(carry, share, tooltip=tooltip),
     ]
-    return _finished(alt.layer(*layers))
+    return _finished(alt.layer(*layers), rows_of)
 
 
 def carries_chart(rows: Sequence[Row], *, threshold: int | None) -> Spec:
@@ -180,10 +200,11 @@ def carries_chart(rows: Sequence[Row], *, threshold: int | None) -> Spec:
         rows: carry_length, trials and wrong, ascending.
         threshold: The carry threshold in digits, drawn as a line; None draws none.
     """
+    rows_of = _Rows()
     values = [
         {**row, "error": row["wrong"] / row["trials"]} for row in map(dict, rows) if row["trials"]
     ]
-    base = alt.Chart(_data(values))
+    base = alt.Chart(rows_of(values))
     carry = alt.X(
         "carry_length:Q",
         title="carry length (digits)",
@@ -201,13 +222,29 @@ def carries_chart(rows: Sequence[Row], *, threshold: int | None) -> Spec:
         base.mark_circle(style="test-point").encode(carry, share, tooltip=tooltip),
     ]
     if threshold is not None:
-        mark = alt.Chart(_data([{"carry_length": threshold}]))
+        mark = alt.Chart(rows_of([{"carry_length": threshold}]))
         layers.append(mark.mark_rule(style="bound").encode(alt.X("carry_length:Q")))
-    return _finished(alt.layer(*layers))
+    return _finished(alt.layer(*layers), rows_of)
 
 
-def _data(values: Sequence[Mapping[str, Any]]) -> alt.Data:
-    return alt.Data(values=list(values))
+class _Rows:
+    """The rows of one chart, by the name that stands for them while it is built.
+
+    Altair would hold every value of them against Vega-Lite's schema, a tenth of a second a chart.
+    """
+
+    def __init__(self) -> None:
+        self._named: dict[str, list[Mapping[str, Any]]] = {}
+
+    def __call__(self, values: Sequence[Mapping[str, Any]]) -> alt.NamedData:
+        """What a layer names them by."""
+        name = str(len(self._named))
+        self._named[name] = list(values)
+        return alt.NamedData(name=name)
+
+    def put_in(self, layer: Spec) -> None:
+        """Write the rows where a layer names them."""
+        layer["data"] = {"values": self._named[layer["data"]["name"]]}
 
 
 def _records(bands: Sequence[Row]) -> list[dict[str, float]]:
@@ -235,27 +272,24 @@ def measured_together(bands: Sequence[Row]) -> list[Row]:
 
 def thinned(curve: Sequence[Row], *, most: int = 250) -> list[Row]:
     """At most `most` rows of a curve, evenly spaced, the first and the last among them."""
-    if len(curve) <= most:
-        return list(curve)
-    last = len(curve) - 1
-    return [curve[place * last // (most - 1)] for place in range(most)]
+    return evenly(curve, most)
 
 
-def _lines(bands: Sequence[Row], step: alt.X, style: str, error: str) -> alt.Chart:
+def _lines(rows_of: _Rows, bands: Sequence[Row], step: alt.X, style: str, error: str) -> alt.Chart:
     share = alt.Y("median:Q", title=error, scale=_SHARE, axis=_SHARE_AXIS)
-    return alt.Chart(_data(_records(bands))).mark_line(style=style).encode(step, share)
+    return alt.Chart(rows_of(_records(bands))).mark_line(style=style).encode(step, share)
 
 
-def _area(bands: Sequence[Row], step: alt.X) -> alt.Chart:
+def _area(rows_of: _Rows, bands: Sequence[Row], step: alt.X) -> alt.Chart:
     low = alt.Y("low:Q", scale=_SHARE)
     return (
-        alt.Chart(_data(_records(bands)))
+        alt.Chart(rows_of(_records(bands)))
         .mark_area(style="band")
         .encode(step, low, alt.Y2("high:Q"))
     )
 
 
-def _hover(bands: Sequence[Row], step: alt.X) -> alt.Chart:
+def _hover(rows_of: _Rows, bands: Sequence[Row], step: alt.X) -> alt.Chart:
     tooltip = [
         alt.Tooltip("step:Q", format=","),
         alt.Tooltip("median:Q", format=".3f"),
@@ -264,16 +298,18 @@ def _hover(bands: Sequence[Row], step: alt.X) -> alt.Chart:
         alt.Tooltip("seeds:Q"),
     ]
     return (
-        alt.Chart(_data(_records(bands)))
+        alt.Chart(rows_of(_records(bands)))
         .mark_circle(style="hover")
         .encode(step, alt.Y("median:Q"), tooltip=tooltip)
     )
 
 
-def _bound(below: float | None) -> list[alt.Chart]:
+def _bound(rows_of: _Rows, below: float | None) -> list[alt.Chart]:
     if below is None:
         return []
-    return [alt.Chart(_data([{"error": below}])).mark_rule(style="bound").encode(alt.Y("error:Q"))]
+    return [
+        alt.Chart(rows_of([{"error": below}])).mark_rule(style="bound").encode(alt.Y("error:Q"))
+    ]
 
 
 def _fading(count: int) -> list[float]:
@@ -281,9 +317,22 @@ def _fading(count: int) -> list[float]:
     return [1 - 0.75 * (count - 1 - index) / count for index in range(count)]
 
 
-def _finished(chart: alt.LayerChart) -> Spec:
+def _finished(chart: alt.LayerChart, rows_of: _Rows) -> Spec:
+    return _filled(_unfilled(chart), rows_of)
+
+
+def _unfilled(chart: alt.LayerChart) -> Spec:
+    """The chart as Vega-Lite, its rows by name."""
     sized = chart.properties(width="container", height="container")
     # The page owns the look: altair's own theme would fix a width and a font.
     spec: Spec = sized.to_dict(validate=False)
     spec.pop("config", None)
+    return spec
+
+
+def _filled(spec: Spec, rows_of: _Rows) -> Spec:
+    # What all layers share, Altair writes once, above them.
+    for layer in (spec, *spec["layer"]):
+        if "data" in layer:
+            rows_of.put_in(layer)
     return spec

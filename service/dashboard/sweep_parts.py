@@ -24,6 +24,10 @@ Context = dict[str, Any]
 
 #: Configurations whose charts one page draws.
 MOST_CHARTS = 12
+#: Values, one a seed and step, from which one page draws its learning curves, and the points a
+#: curve has at least and at most: of very many seeds fewer steps are shown.
+CURVE_VALUES = 200_000
+CURVE_STEPS = (40, 250)
 SEEDS_A_PAGE = 100
 FAILURES_SHOWN = 50
 #: Finished seed runs looked through for those that did not generalize.
@@ -63,8 +67,9 @@ def curves_part(conn: Connection, sweep: Row, chosen: int | None) -> Context:
     """Learning curves of the first configurations, or of the chosen one."""
     configurations = _configurations(conn, sweep, chosen)
     shown = configurations[:MOST_CHARTS]
+    steps = _steps_shown(conn, sweep, len(shown))
     return {
-        "curves": [curve for one in shown for curve in _curves(conn, sweep, one)],
+        "curves": [curve for one in shown for curve in _curves(conn, sweep, one, steps)],
         "hidden_curves": len(configurations) - len(shown),
         "shown_curves": len(shown),
         "metric": metric(sweep),
@@ -76,11 +81,20 @@ def _configurations(conn: Connection, sweep: Row, chosen: int | None) -> list[Ro
     return [row for row in rows if chosen in (None, row["id"])]
 
 
-def _curves(conn: Connection, sweep: Row, configuration: Row) -> list[Context]:
-    """A chart for each task the success rule reads."""
+def _steps_shown(conn: Connection, sweep: Row, shown: int) -> int:
+    """Steps of each curve on a page with so many configurations."""
+    least, most = CURVE_STEPS
+    requested = queries.progress(conn, sweep["id"])["requested"]
+    seeds = requested * shown / len(queries.configurations(conn, sweep["id"]))
+    return int(min(most, max(least, CURVE_VALUES // max(1, seeds))))
+
+
+def _curves(conn: Connection, sweep: Row, configuration: Row, steps: int) -> list[Context]:
+    """A chart for each task the success rule reads, of so many steps."""
     one: dict[str, Any] = {
         "metric": sweep["success_metric"],
         "configuration_id": configuration["id"],
+        "most_steps": steps,
     }
     judged = {"length": sweep["success_length"], "task": sweep["success_task"]}
     test = _by_task(curve_bands(conn, sweep["id"], kind="test", **one, **judged))

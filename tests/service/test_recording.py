@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from db.engine import writing
-from ngpu_core.events import CarryThreshold, TrainingEpoch
+from ngpu_core.events import CarryThreshold, Outcome, SeedEnded, TrainingEpoch
 from service.control.recording import SqlRecorder, _persist, rows_of
 from sweeps.recorder import Fenced, RecordUnreachable
-from tests.sweeps.tiny import REVERSE, open_record, queue_of, results, submit_sweep
+from tests.sweeps.tiny import REVERSE, open_record, pack_rows, queue_of, results, submit_sweep
 
 EPOCH = TrainingEpoch(
     seed=0, step=4, task="rev", length=6, curriculum_length=3, loss=math.nan, sequences=8,
@@ -87,3 +87,30 @@ def test_measurements_go_to_their_tables_under_their_columns_names() -> None:
     assert rows.carry_results == [
         {"seed": 0, "step": 4, "task": "badd", "threshold": None, "carry_limit": 9}
     ]
+
+
+def test_the_last_seeds_end_completes_its_pack_and_may_be_repeated(tmp_path: Path) -> None:
+    url, engine = open_record(tmp_path)
+    sweep = submit_sweep(engine, [REVERSE], [[0, 1]])
+    work = queue_of(url, engine, sweep).claim()
+    assert work is not None
+    recorder = SqlRecorder(engine, work.pack_id, work.fence)
+    for seed, state in ((0, "leased"), (1, "done"), (1, "done")):
+        ended = SeedEnded(seed=seed, outcome=Outcome.DIVERGED, step=4, reason="loss")
+        recorder.end_seed([], ended, None, wall_seconds=1.0)
+        [pack] = pack_rows(engine, sweep)
+        assert pack.state == state
+    recorder.complete()
+    assert recorder.renew()
+
+
+def test_a_seed_cannot_end_in_a_pack_that_another_completed(tmp_path: Path) -> None:
+    url, engine = open_record(tmp_path)
+    sweep = submit_sweep(engine, [REVERSE], [[0]])
+    late, work = (queue_of(url, engine, sweep).claim() for _ in range(2))
+    assert late is not None
+    assert work is not None
+    ended = SeedEnded(seed=0, outcome=Outcome.DIVERGED, step=4, reason="loss")
+    SqlRecorder(engine, work.pack_id, work.fence).end_seed([], ended, None, wall_seconds=1.0)
+    with pytest.raises(Fenced):
+        SqlRecorder(engine, late.pack_id, late.fence).end_seed([], ended, None, wall_seconds=1.0)
