@@ -22,6 +22,7 @@ from db.giving_back import expire_leases, take_stalled
 from db.runners import (
     acquire_lease,
     drop_runner,
+    lasting_steps,
     lease_owner,
     release_lease,
     sweeps_to_reconcile,
@@ -80,7 +81,7 @@ class Scheduler:
         if self._cluster.died():
             # Their connection would try for another half minute.
             self._children.kill_all()
-        for sweep_id in self._children.reap():
+        for sweep_id in self._children.reap(self._progress):
             with writing(self._engine) as conn:
                 fail_sweep(
                     conn, sweep_id, f"its runner kept failing:\n{self._children.tail(sweep_id)}"
@@ -136,6 +137,10 @@ class Scheduler:
         self._leads = leads
         self._renewed = time.monotonic()
         return leads
+
+    def _progress(self, sweep_id: str) -> float:
+        with reading(self._engine) as conn:
+            return lasting_steps(conn, sweep_id)
 
     def _facts(self, row: Row) -> SweepFacts:
         return SweepFacts(

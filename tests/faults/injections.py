@@ -200,9 +200,8 @@ def all_connections_taken(server: Postgres) -> Iterator[int]:
         while True:
             try:
                 held.append(server.connect())
-            except psycopg.OperationalError as error:
-                assert "too many clients" in str(error) or "remaining connection" in str(error)
-                break
+            except psycopg.OperationalError:
+                break  # "too many clients already"
         yield len(held)
     finally:
         for one in held:

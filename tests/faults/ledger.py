@@ -1,0 +1,69 @@
+"""What each case of the fault matrix showed, kept as JSON for `docs/reliability.md`."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+#: Names the file that results are kept in; without it nothing is kept.
+VARIABLE = "NGPU_FAULT_RECORD"
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """One case as it went."""
+
+    #: Number in the matrix.
+    case: int
+    #: The test that ran it.
+    test: str
+    #: What it ran on: `ray` or `local` or `web`, and the database.
+    runner: str = ""
+    database: str = ""
+    #: What was done, and what proves that it was.
+    injected: str = ""
+    proof: list[str] = field(default_factory=list)
+    #: Seconds from the fault (or its end, see `recovery_from`) to the first row written after it.
+    recovery_seconds: float | None = None
+    recovery_from: str = "fault"
+    #: Most seconds permitted.
+    goal_seconds: float | None = None
+    rows: int = 0
+    lost: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    at: str = ""
+
+    def fired(self, fact: str, holds: object = True) -> None:
+        """Note a proof that the fault was real.
+
+        Raises:
+            AssertionError: It does not hold.
+        """
+        assert holds, f"the fault did not fire: {fact}"
+        self.proof.append(fact)
+
+    def recovered(self, seconds: float, goal: float | None = None, *, since: str = "fault") -> None:
+        """Note the longest recovery of the case.
+
+        Raises:
+            AssertionError: It took longer than the goal.
+        """
+        self.recovery_seconds = round(max(seconds, self.recovery_seconds or 0.0), 2)
+        self.recovery_from = since
+        self.goal_seconds = goal
+        assert goal is None or seconds <= goal, f"recovered after {seconds:.1f} s, goal {goal:g} s"
+
+
+def keep(entry: Entry) -> None:
+    """Put an entry of a case that held into the file, in the place of its last one."""
+    name = os.environ.get(VARIABLE)
+    if not name:
+        return
+    path = Path(name)
+    entry.at = datetime.now(UTC).isoformat(timespec="seconds")
+    kept = json.loads(path.read_text()) if path.exists() else []
+    kept = [one for one in kept if one["test"] != entry.test] + [asdict(entry)]
+    kept.sort(key=lambda one: (one["case"], one["test"]))
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
