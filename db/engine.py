@@ -21,6 +21,16 @@ from sqlalchemy.pool import ConnectionPoolEntry
 BUSY_SECONDS = 30
 #: Key of the advisory lock that lets one process migrate at a time (PostgreSQL).
 _MIGRATION_LOCK = 20161161
+#: libpq's patience with a server behind a broken line, unless the URL says otherwise: seconds to
+#: connect, and (keepalive, unacknowledged data) about 25 s until a session counts as lost; the
+#: system's own is minutes to hours.
+_LINE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+}
 
 
 def database_url(text: str) -> URL:
@@ -43,7 +53,8 @@ def open_engine(text: str) -> Engine:
     """An engine on the record at this URL; nothing is connected or created yet."""
     url = database_url(text)
     if url.get_backend_name() == "postgresql":
-        engine = create_engine(url, pool_pre_ping=True)
+        line = {name: value for name, value in _LINE.items() if name not in url.query}
+        engine = create_engine(url, pool_pre_ping=True, connect_args=line)
         event.listen(engine, "connect", set_up_postgresql)
         return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})

@@ -145,7 +145,7 @@ def sweeps_to_reconcile(conn: Connection) -> list[Row]:
 
 
 def lasting_steps(conn: Connection, sweep_id: str) -> int:
-    """Steps of a sweep that no fault takes back: up to checkpoints, and of seed runs with an end."""
+    """Steps of a sweep that no fault takes back: of checkpoints, and of seeds that ended."""
     s, c = seed_runs.c, checkpoints.c
     lasting = func.coalesce(case((s.state.in_(OPEN_SEEDS), c.step), else_=s.steps), 0)
     query = (
