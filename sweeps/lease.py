@@ -61,17 +61,23 @@ class LeaseKeeper(threading.Thread):
         recorder: The trial's.
         on_hang: Called in the thread when the trial did not notice that its lease is lost. Unless
             it stays, the process is one that may be ended, also when it freezes.
+        told_to_leave: Whether this machine is about to be taken away.
     """
 
-    def __init__(self, recorder: Recorder, on_hang: Callable[[], None] = stay) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        on_hang: Callable[[], None] = stay,
+        told_to_leave: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._recorder = recorder
         self._on_hang = on_hang
         self._freeze = None if on_hang is stay else FreezeWatch()
         self._closed = threading.Event()
         self._lost = threading.Event()
-        #: Whether the worker is to give the pack back at its next checkpoint.
-        self.leaving = False
+        self._told_to_leave = told_to_leave
+        self._pausing = False
 
     def __enter__(self) -> "LeaseKeeper":
         self.start()
@@ -90,6 +96,11 @@ class LeaseKeeper(threading.Thread):
         if self._freeze is not None:
             self._freeze.close()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the worker is to give the pack back at its next checkpoint."""
+        return self._pausing or self._told_to_leave()
+
     def check(self) -> None:
         """Raise `Fenced` when a renewal found the pack taken."""
         if self._lost.is_set():
@@ -99,7 +110,7 @@ class LeaseKeeper(threading.Thread):
         """Renew until closed; a record that is away is tried again, the flushes judge it."""
         while not self._closed.wait(RENEW_SECONDS):
             try:
-                self.leaving = not self._recorder.renew()
+                self._pausing = not self._recorder.renew()
             except Fenced:
                 self._lost.set()
                 if not self._closed.wait(NOTICE_SECONDS):

@@ -1,15 +1,17 @@
 """Faults done to real processes, servers and files. Each returns what proves that it fired."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import psycopg
@@ -208,40 +210,40 @@ def all_connections_taken(server: Postgres) -> Iterator[int]:
             one.close()
 
 
-@contextmanager
-def deadlocks(server: Postgres, database: str, every: float = 0.3) -> Iterator[Callable[[], int]]:
-    """Lock packs first and sweeps after them, the wrong way round, again and again.
+def deadlock(server: Postgres, database: str, provoke: Callable[[], object]) -> int:
+    """Lock packs, then sweeps: the wrong way round. The service is refused, not this session.
 
-    Yields:
-        How many deadlocks the server has found in the database so far.
+    Args:
+        server: The server.
+        database: Of the service.
+        provoke: Makes the service lock a sweep and, after it, one of its packs.
+
+    Returns:
+        How many deadlocks the server has found in the database by then.
     """
-    closed = threading.Event()
+    with server.connect(database) as session, server.connect(database) as probe:
+        session.execute("SET deadlock_timeout = '60s'")
+        with session.transaction():
+            session.execute("SELECT 1 FROM packs FOR UPDATE")
+            provoke()
+            while not _is_locked(probe, "sweeps"):
+                time.sleep(0.05)
+            session.execute("SELECT 1 FROM sweeps FOR UPDATE")
+        probe.execute("SELECT pg_stat_clear_snapshot()")
+        time.sleep(2)  # a session tells its statistics at most once a second
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        row = probe.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
 
-    def found() -> int:
-        with server.connect(database) as asking:
-            row = asking.execute(
-                "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-            ).fetchone()
-        assert row is not None
-        return int(row[0])
 
-    def lock() -> None:
-        while not closed.wait(every):
-            with suppress(psycopg.OperationalError), server.connect(database) as session:
-                # The others wait for longer, so that it is they who are refused.
-                session.execute("SET deadlock_timeout = '20s'")
-                with session.transaction():
-                    session.execute("SELECT 1 FROM packs FOR UPDATE")
-                    time.sleep(0.2)
-                    session.execute("SELECT 1 FROM sweeps FOR UPDATE")
-
-    thread = threading.Thread(target=lock, daemon=True)
-    thread.start()
+def _is_locked(probe: psycopg.Connection, table: Literal["sweeps"]) -> bool:
     try:
-        yield found
-    finally:
-        closed.set()
-        thread.join()
+        with probe.transaction():
+            probe.execute(f"SELECT 1 FROM {table} FOR UPDATE NOWAIT")
+    except psycopg.errors.LockNotAvailable:
+        return True
+    return False
 
 
 @contextmanager
@@ -284,3 +286,85 @@ def truncate(file: Path) -> None:
 def remove(file: Path) -> None:
     """Delete a file."""
     file.unlink()
+
+
+class WorkerFault:
+    """What every worker of a service does to a seed, from inside its training.
+
+    Args:
+        file: Read by `in_worker/sitecustomize.py` at every epoch.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._fired = file.with_name(file.name + ".fired")
+
+    def poison(self, seed: int) -> None:
+        """Whatever trains the seed raises."""
+        self._tell("raise", seed)
+
+    def freeze(self, seed: int) -> None:
+        """Whatever trains the seed sleeps for an hour and holds the interpreter."""
+        self._tell("freeze", seed)
+
+    def heal(self) -> None:
+        """Nothing happens to it from here on."""
+        self._file.unlink()
+
+    def wait_until_fired(self, seconds: float = 60) -> int:
+        """Wait for the first process that it happened to; its pid."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._fired.exists() and (text := self._fired.read_text()):
+                return int(text)
+            time.sleep(0.02)
+        raise AssertionError(f"no worker was struck in {seconds:g} s")
+
+    def _tell(self, kind: str, seed: int) -> None:
+        beside = self._file.with_suffix(".tmp")
+        beside.write_text(json.dumps({"kind": kind, "seed": seed}))
+        beside.replace(self._file)
+
+
+def in_every_worker(set_variable: Callable[[str, str], None], folder: Path) -> WorkerFault:
+    """Make processes started from here on open to faults in their trainings.
+
+    Args:
+        set_variable: Sets a variable of this process's environment, such as monkeypatch's.
+        folder: For the file that tells them.
+    """
+    file = folder / "fault.json"
+    set_variable("NGPU_FAULT", str(file))
+    set_variable("PYTHONPATH", str(Path(__file__).with_name("in_worker")))
+    return WorkerFault(file)
+
+
+class Clock:
+    """A clock of the service's processes that can be set while they run.
+
+    A library loaded before the C library adds an offset, kept in a shared file, to the time of day;
+    the clocks that only count are left alone, as when an operator sets a machine's clock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.library = folder / "clock.so"
+        self._offset = folder / "clock.offset"
+        self._offset.write_bytes(bytes(8))
+        source = Path(__file__).with_name("clock.c")
+        line = ["cc", "-O2", "-shared", "-fPIC", "-o", str(self.library), str(source)]
+        subprocess.run(line, check=True)
+
+    def variables(self) -> dict[str, str]:
+        """What a process's environment needs."""
+        return {"LD_PRELOAD": str(self.library), "NGPU_CLOCK_OFFSET": str(self._offset)}
+
+    def jump(self, seconds: int) -> None:
+        """Set the clock so far ahead of the true time."""
+        with self._offset.open("r+b") as file:
+            file.write(seconds.to_bytes(8, sys.byteorder, signed=True))
+
+    def shown(self) -> float:
+        """The time of day that a process under this clock sees."""
+        program = "import time; print(time.time())"
+        variables = {**os.environ, **self.variables()}
+        return float(subprocess.check_output([sys.executable, "-S", "-c", program], env=variables))
