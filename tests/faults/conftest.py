@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.injections import Postgres
+from tests.faults.injections import Postgres, in_every_worker
 from tests.faults.ledger import Entry, keep
 from tests.faults.stand import Stand, free_port, standing
 
@@ -75,15 +75,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 @pytest.fixture
-def build(tmp_path: Path, entry: Entry, database: str) -> Iterator[Build]:
-    """Makes stands on the test's database: `build(runner="ray", **settings)`."""
+def build(
+    tmp_path: Path, entry: Entry, database: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Build]:
+    """Makes stands on the test's database: `build(runner="ray", pace=0.2, **settings)`."""
     with ExitStack() as stack:
 
-        def make(runner: str = "ray", **settings: Any) -> Stand:
+        def make(runner: str = "ray", pace: float = 0.2, **settings: Any) -> Stand:
+            fault = in_every_worker(monkeypatch.setenv, tmp_path, pace=pace)
             values = {"home": tmp_path / "home", "database": database, "port": free_port()}
             context: AbstractContextManager[Stand] = standing(
                 entry=entry, runner=runner, **{**values, **settings}
             )
-            return stack.enter_context(context)
+            stand = stack.enter_context(context)
+            stand.fault = fault
+            return stand
 
         yield make

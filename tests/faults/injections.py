@@ -326,15 +326,19 @@ class WorkerFault:
         beside.replace(self._file)
 
 
-def in_every_worker(set_variable: Callable[[str, str], None], folder: Path) -> WorkerFault:
-    """Make processes started from here on open to faults in their trainings.
+def in_every_worker(
+    set_variable: Callable[[str, str], None], folder: Path, *, pace: float
+) -> WorkerFault:
+    """Make processes started from here on open to faults in their trainings, and slow.
 
     Args:
         set_variable: Sets a variable of this process's environment, such as monkeypatch's.
         folder: For the file that tells them.
+        pace: Seconds that each epoch pauses.
     """
     file = folder / "fault.json"
     set_variable("NGPU_FAULT", str(file))
+    set_variable("NGPU_FAULT_PACE", str(pace))
     set_variable("PYTHONPATH", str(Path(__file__).with_name("in_worker")))
     return WorkerFault(file)
 

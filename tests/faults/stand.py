@@ -43,6 +43,8 @@ class Stand:
         self.service = service
         self.entry = entry
         self.engine = service.engine
+        #: Set by who builds it.
+        self.fault: injections.WorkerFault
         self.sweep = ""
         self._text = ""
         self._witness: Witness | None = None

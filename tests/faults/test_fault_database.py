@@ -27,8 +27,8 @@ def database_of(stand: Stand) -> str:
 @pytest.mark.case(15, "SIGKILL to all processes of PostgreSQL, 5 times, 1 to 5 s away each")
 @pytest.mark.timeout(600)
 def test_postgresql_crashes_again_and_again(build: Build, entry: Entry, postgres: Postgres) -> None:
-    stand = build()
-    stand.submit(spec(steps=24_000))
+    stand = build(pace=0.6)
+    stand.submit(spec())
     stand.start(web=True)
     stand.wait_for_training(packs=2)
     gone: list[int] = []
@@ -54,8 +54,8 @@ def test_postgresql_crashes_again_and_again(build: Build, entry: Entry, postgres
 @pytest.mark.case(16, "PostgreSQL stopped for 5 minutes")
 @pytest.mark.timeout(900)
 def test_postgresql_is_away_for_minutes(build: Build, entry: Entry, postgres: Postgres) -> None:
-    stand = build()
-    stand.submit(spec(steps=60_000))
+    stand = build(pace=0.8)
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     before = stand.service.rows(stand.sweep)
@@ -76,7 +76,7 @@ def test_postgresql_is_away_for_minutes(build: Build, entry: Entry, postgres: Po
 @pytest.mark.case(17, "pg_terminate_backend to every session, 20 times")
 def test_sessions_are_ended(build: Build, entry: Entry, postgres: Postgres) -> None:
     stand = build()
-    stand.submit(spec(steps=24_000))
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     ended = 0
@@ -94,7 +94,7 @@ def test_sessions_are_ended(build: Build, entry: Entry, postgres: Postgres) -> N
 @pytest.mark.case(17, "A session that locks packs before sweeps, while a worker is killed")
 def test_a_deadlock(build: Build, entry: Entry, postgres: Postgres) -> None:
     stand = build()
-    stand.submit(spec(steps=24_000))
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     held = stand.held()
@@ -111,8 +111,8 @@ def test_a_deadlock(build: Build, entry: Entry, postgres: Postgres) -> None:
 def test_connections_run_out(build: Build, entry: Entry) -> None:
     server = Postgres("max_connections=12")
     try:
-        stand = build(database_url=server.create("narrow"))
-        stand.submit(spec(steps=24_000))
+        stand = build(pace=0.6, database=server.create("narrow"))
+        stand.submit(spec())
         stand.start()
         stand.wait_for_training(packs=2)
         with injections.all_connections_taken(server) as taken:
@@ -132,8 +132,8 @@ def test_connections_run_out(build: Build, entry: Entry) -> None:
 @pytest.mark.case(19, "SQLite's write lock held for 20 s")
 @pytest.mark.parametrize("backend", ["sqlite"])
 def test_sqlite_is_locked(build: Build, entry: Entry) -> None:
-    stand = build()
-    stand.submit(spec(steps=24_000))
+    stand = build(pace=0.6)
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     path = stand.engine.url.database
@@ -162,7 +162,7 @@ def test_the_clock_jumps(
 ) -> None:
     clock = injections.Clock(tmp_path)
     stand = build()
-    stand.submit(spec(steps=24_000))
+    stand.submit(spec())
     with monkeypatch.context() as inside:
         for name, value in clock.variables().items():
             inside.setenv(name, value)

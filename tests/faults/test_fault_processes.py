@@ -1,6 +1,5 @@
 """Runner, worker, scheduler and Ray die or stand still in the middle of a sweep."""
 
-import os
 import random
 import signal
 import time
@@ -44,7 +43,7 @@ def test_the_scheduler_dies(build: Build, entry: Entry) -> None:
 @both_databases
 def test_two_schedulers(build: Build, entry: Entry) -> None:
     first, second = build("local"), build("local")
-    first.submit(spec(steps=12_000))
+    first.submit(spec())
     first.start()
     second.start()
     first.wait_for_training()
@@ -72,7 +71,7 @@ def test_the_runner_is_killed_again_and_again(
 ) -> None:
     moments = random.Random(5)
     stand = build(runner)
-    stand.submit(spec(steps=16_000))
+    stand.submit(spec())
     stand.start()
     gone: set[int] = set()
     for _ in range(kills):
@@ -115,8 +114,9 @@ def test_workers_die(build: Build, entry: Entry, name: str) -> None:
 @both_databases
 @pytest.mark.timeout(600)
 def test_a_worker_stands_still_and_comes_back(build: Build, entry: Entry) -> None:
-    stand = build()
-    stand.submit(spec(steps=60_000))
+    # A third processor takes the pack over.
+    stand = build(pace=0.6, cpus=3)
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     held = stand.held()
@@ -158,7 +158,7 @@ def test_all_of_ray_dies(build: Build, entry: Entry) -> None:
 
 def _ray_dies(build: Build, entry: Entry, part: str) -> None:
     stand = build()
-    stand.submit(spec(steps=12_000))
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     held = stand.held()
@@ -174,7 +174,7 @@ def _ray_dies(build: Build, entry: Entry, part: str) -> None:
 @both_databases
 def test_a_worker_is_told_to_leave(build: Build, entry: Entry) -> None:
     stand = build()
-    stand.submit(spec(steps=12_000))
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     victim = stand.workers()[0]
@@ -194,12 +194,10 @@ def test_a_worker_is_told_to_leave(build: Build, entry: Entry) -> None:
 @pytest.mark.case(24, "A training that sleeps for ever while it holds the interpreter")
 @both_databases
 @pytest.mark.timeout(600)
-def test_a_training_freezes_its_process(
-    build: Build, entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
-) -> None:
-    fault = injections.in_every_worker(monkeypatch.setenv, tmp_path)
-    stand = build()
-    stand.submit(spec(steps=40_000))
+def test_a_training_freezes_its_process(build: Build, entry: Entry) -> None:
+    stand = build(pace=0.6)
+    fault = stand.fault
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
     held = stand.held()

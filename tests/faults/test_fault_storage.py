@@ -35,8 +35,8 @@ def files(stand: Stand) -> set[str]:
 def test_the_disk_is_full(build: Build, entry: Entry, tmp_path: Path) -> None:
     with injections.small_disk(tmp_path / "disk", megabytes=64) as disk:
         # The database's own files of PostgreSQL are elsewhere.
-        stand = build("local", home=disk / "home")
-        stand.submit(spec(steps=24_000))
+        stand = build("local", pace=0.4, home=disk / "home")
+        stand.submit(spec())
         stand.start()
         stand.wait_for_training()
         filler = injections.fill_disk(disk)
@@ -56,7 +56,7 @@ def test_a_checkpoint_is_damaged(
     build: Build, entry: Entry, damage: Callable[[Path], None]
 ) -> None:
     stand = build("local")
-    stand.submit(spec(steps=16_000))
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training()
     wait_until(lambda: bool(checkpoint_paths(stand.engine, stand.sweep)), 60, stand.service.log)
@@ -78,8 +78,8 @@ def test_a_worker_dies_between_file_and_row(build: Build, entry: Entry) -> None:
     def unpointed() -> set[str]:
         return files(stand) - set(checkpoint_paths(stand.engine, stand.sweep))
 
-    stand = build("local")
-    stand.submit(spec(steps=60_000, seeds=2))
+    stand = build("local", pace=0.4)
+    stand.submit(spec())
     stand.start()
     wait_until(lambda: bool(stand.held()), 60, stand.service.log)
     with stand.engine.connect() as holder, holder.begin():
@@ -112,7 +112,7 @@ def _end_waiting_sessions(holder: object) -> None:
 def test_a_worker_dies_right_after_its_checkpoint(build: Build, entry: Entry) -> None:
     moments = random.Random(21)
     stand = build("local")
-    stand.submit(spec(steps=16_000, seeds=2))
+    stand.submit(spec())
     stand.start()
     gone: set[int] = set()
     for _ in range(5):

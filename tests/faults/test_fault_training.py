@@ -1,31 +1,31 @@
 """The science itself fails: one seed of many is poison."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
-from tests.faults import injections
 from tests.faults.conftest import Build
 from tests.faults.ledger import Entry
 from tests.faults.record import spec, undisturbed
 from tests.service.live import wait_until
+from tests.sweeps.tiny import results
 
 POISON = 19
+Rows = list[tuple[Any, ...]]
 
 
 @pytest.mark.case(22, "One seed of a pack of 32 raises whenever it trains")
 @pytest.mark.timeout(900)
-def test_a_poison_seed_is_isolated(
-    build: Build, entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fault = injections.in_every_worker(monkeypatch.setenv, tmp_path)
-    fault.poison(POISON)
-    text = spec(steps=640, seeds=32, together=32)
-    stand = build("local")
+def test_a_poison_seed_is_isolated(build: Build, entry: Entry) -> None:
+    text = spec(steps=400, seeds=32, together=32)
+    stand = build("local", pace=0.05)
+    stand.fault.poison(POISON)
     stand.submit(text)
     stand.start()
     wait_until(lambda: stand.service.state(stand.sweep) == "finished", 300, stand.service.log)
-    entry.fired(f"process {fault.wait_until_fired()} raised")
+    entry.fired(f"process {stand.fault.wait_until_fired()} raised")
     packs = stand.service.packs(stand.sweep)
     rounds = sum(row.state == "split" for row in packs)
     entry.fired(f"split {rounds} times until it stood alone", 1 <= rounds <= 6)
@@ -33,10 +33,10 @@ def test_a_poison_seed_is_isolated(
     stand.end()
 
 
-def _with_a_failed_seed(expected, engine, sweep):  # type: ignore[no-untyped-def]
+def _with_a_failed_seed(
+    expected: Mapping[str, Rows], engine: Engine, sweep: str
+) -> dict[str, Rows]:
     """The undisturbed results, less those of the poison seed, which has failed."""
-    from tests.sweeps.tiny import results
-
     left = {table: [row for row in rows if row[1] != POISON] for table, rows in expected.items()}
     seeds = results(engine, sweep)["seeds"]
     failed = [row for row in seeds if row[1] == POISON]

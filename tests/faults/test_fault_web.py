@@ -1,5 +1,6 @@
 """The web process dies while it is asked; the network is not there; the service is replaced."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -99,7 +100,7 @@ def test_submissions_while_the_api_dies(build: Build, entry: Entry) -> None:
 @pytest.mark.timeout(600)
 def test_listeners_while_the_api_dies(build: Build, entry: Entry) -> None:
     stand, scheduler = build("local"), build("local")
-    stand.submit(spec(steps=16_000))
+    stand.submit(spec())
     start_api(stand)
     heard: list[list[int]] = [[] for _ in range(20)]
 
@@ -140,10 +141,12 @@ def test_there_is_no_network(build: Build, entry: Entry) -> None:
         "unshare", "--net", "sh", "-c",
         'ip link set lo up && exec "$0" -m service.control.scheduler', sys.executable,
     ]  # fmt: skip
-    import os
-
-    root = str(Path(__file__).resolve().parents[2])
-    variables = {**os.environ, **stand.service.settings.environment(), "PYTHONPATH": root}
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ["PYTHONPATH"]]
+    variables = {
+        **os.environ,
+        **stand.service.settings.environment(),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
     with (stand.service.settings.logs / "service.log").open("wb") as log:
         stand.service.process = subprocess.Popen(
             line, env=variables, stdout=log, stderr=log, start_new_session=True
@@ -162,7 +165,7 @@ def test_there_is_no_network(build: Build, entry: Entry) -> None:
 @pytest.mark.timeout(600)
 def test_the_service_is_replaced(build: Build, entry: Entry) -> None:
     stand = build()
-    stand.submit(spec(steps=16_000))
+    stand.submit(spec())
     for _ in range(3):
         stand.start()
         stand.wait_for_training()

@@ -42,7 +42,7 @@ def assert_is_part(found: dict[str, list[tuple[object, ...]]], text: str) -> Non
 @pytest.mark.timeout(900)
 def test_cancels_at_random_moments(build: Build, entry: Entry, backend: str) -> None:
     moments = random.Random(26)
-    text = spec(steps=16_000)
+    text = spec()
     stand = build("local")
     stand.submit(text)
     stand.start()
@@ -69,7 +69,7 @@ def test_cancels_at_random_moments(build: Build, entry: Entry, backend: str) -> 
 @both_databases
 def test_a_cancel_needs_no_scheduler(build: Build, entry: Entry, backend: str) -> None:
     stand = build("local")
-    stand.submit(spec(steps=16_000))
+    stand.submit(spec())
     stand.start()
     stand.wait_for_training()
     assert stand.service.process is not None
@@ -80,7 +80,7 @@ def test_a_cancel_needs_no_scheduler(build: Build, entry: Entry, backend: str) -
     entry.fired("the scheduler's pid is gone, the sweep cancelled")
     wait_until(lambda: not any(map(injections.alive, runners)), 20, stand.service.log)
     assert results(stand.engine, stand.sweep) == before, "a row came after the cancel"
-    assert_is_part(before, spec(steps=16_000))
+    assert_is_part(before, spec())
     entry.rows += sum(map(len, before.values()))
 
 
@@ -89,7 +89,7 @@ def test_a_cancel_needs_no_scheduler(build: Build, entry: Entry, backend: str) -
 @pytest.mark.timeout(900)
 def test_a_mind_changed_again_and_again(build: Build, entry: Entry, backend: str) -> None:
     stand = build("local")
-    stand.submit(spec(steps=16_000))
+    stand.submit(spec())
     stand.start()
     paused, state = 0, stand.service.state
     for _ in range(4):
@@ -115,5 +115,5 @@ def test_a_mind_changed_again_and_again(build: Build, entry: Entry, backend: str
         f"paused {paused} times, {left} seed runs stopped and taken up again",
         paused >= 3 and left >= 2,
     )
-    stand.settle(seconds=300, expected=undisturbed(spec(steps=16_000, seeds=6)))
+    stand.settle(seconds=300, expected=undisturbed(spec(seeds=6)))
     stand.end()

@@ -1,7 +1,8 @@
-"""Loaded by every Python process of a service under test: does what `NGPU_FAULT` tells it.
+"""Loaded by every Python process of a service under test: slows its trainings, or breaks them.
 
-The variable names a file with a JSON object: `kind` (`raise`, `freeze`), and the `seed` that it is
-done to. The file is looked for at every epoch of a training that has this seed.
+`NGPU_FAULT_PACE` is the seconds that each epoch pauses, so that there is a middle to do harm in
+that does not depend on the machine. `NGPU_FAULT` names a file that is looked for at every epoch: a
+JSON object with a `kind` (`raise`, `freeze`) and the `seed` that it is done to.
 """
 
 import importlib.abc
@@ -9,6 +10,7 @@ import importlib.machinery
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 TARGET = "ngpu_core.training"
@@ -39,6 +41,7 @@ def _put_into(trainer):
         for event in events(self):
             seeds = getattr(event, "active", ())
             if seeds:
+                time.sleep(float(os.environ["NGPU_FAULT_PACE"]))
                 _strike(seeds)
             yield event
 
@@ -62,5 +65,5 @@ def _strike(seeds):
         ctypes.PyDLL(None).sleep(3600)
 
 
-if "NGPU_FAULT" in os.environ:
+if "NGPU_FAULT_PACE" in os.environ:
     sys.meta_path.insert(0, _Finder())
