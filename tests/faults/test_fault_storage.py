@@ -29,20 +29,23 @@ def files(stand: Stand) -> set[str]:
 
 
 @needs_root
-@pytest.mark.case(19, "The disk of the home (SQLite: the record's too) filled for 20 s")
+@pytest.mark.case(19, "The disk of the home (SQLite: the record's too) filled for 45 s")
 @both_databases
 @pytest.mark.timeout(600)
 def test_the_disk_is_full(build: Build, entry: Entry, tmp_path: Path) -> None:
     with injections.small_disk(tmp_path / "disk", megabytes=64) as disk:
         # The database's own files of PostgreSQL are elsewhere.
-        stand = build("local", pace=0.4, home=disk / "home")
-        stand.submit(spec())
+        stand = build("local", pace=0.8, home=disk / "home")
+        stand.submit(spec(seeds=2))
         stand.start()
         stand.wait_for_training()
         filler = injections.fill_disk(disk)
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         entry.fired(f"{free} bytes free", free < 4096)
-        time.sleep(20)
+        time.sleep(40)  # a checkpoint is due within 30
+        rows = stand.service.rows(stand.sweep)
+        time.sleep(5)
+        entry.fired("the training waits", stand.service.rows(stand.sweep) == rows)
         filler.unlink()
         entry.recovered(stand.wait_for_rows(), GOAL, since="the return of space")
         assert not any(row.user_attempts for row in stand.service.packs(stand.sweep))
@@ -78,8 +81,8 @@ def test_a_worker_dies_between_file_and_row(build: Build, entry: Entry) -> None:
     def unpointed() -> set[str]:
         return files(stand) - set(checkpoint_paths(stand.engine, stand.sweep))
 
-    stand = build("local", pace=0.4)
-    stand.submit(spec())
+    stand = build("local", pace=0.8)
+    stand.submit(spec(seeds=2))
     stand.start()
     wait_until(lambda: bool(stand.held()), 60, stand.service.log)
     with stand.engine.connect() as holder, holder.begin():

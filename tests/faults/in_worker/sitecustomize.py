@@ -39,10 +39,9 @@ def _put_into(trainer):
 
     def with_fault(self):
         for event in events(self):
-            seeds = getattr(event, "active", ())
-            if seeds:
+            if type(event).__name__ == "EpochEnd" and event.active:
                 time.sleep(float(os.environ["NGPU_FAULT_PACE"]))
-                _strike(seeds)
+                _strike(event.active)
             yield event
 
     trainer.events = with_fault
