@@ -57,8 +57,8 @@ def entry(request: pytest.FixtureRequest, backend: str) -> Iterator[Entry]:
     number, injected = marker.args
     made = Entry(case=number, test=request.node.name, injected=injected, database=backend)
     yield made
-    assert made.proof, "a case must prove that its fault fired"
     if request.node.stash.get(PASSED, False):
+        assert made.proof, "a case must prove that its fault fired"
         keep(made)
 
 

@@ -110,7 +110,7 @@ def test_a_mind_changed_again_and_again(build: Build, entry: Entry, backend: str
     seeds = results(stand.engine, stand.sweep)["seeds"]
     left = sum(row[2] == "cancelled" for row in seeds)
     with writing(stand.engine) as conn:
-        assert retry(conn, stand.sweep, cancelled=True) == left
+        assert retry(conn, stand.sweep, include_cancelled=True) == left
     entry.fired(
         f"paused {paused} times, {left} seed runs stopped and taken up again",
         paused >= 3 and left >= 2,
