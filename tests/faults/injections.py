@@ -216,7 +216,8 @@ def deadlock(server: Postgres, database: str, provoke: Callable[[], object]) -> 
     Args:
         server: The server.
         database: Of the service.
-        provoke: Makes the service lock a sweep and, after it, one of its packs.
+        provoke: Makes the service lock a sweep and, after it, one of its packs. Its sessions must
+            wait for longer than a second before they look for a deadlock (`patient_sessions`).
 
     Returns:
         How many deadlocks the server has found in the database by then.
@@ -235,6 +236,12 @@ def deadlock(server: Postgres, database: str, provoke: Callable[[], object]) -> 
         row = probe.execute(query).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def patient_sessions(server: Postgres, database: str) -> None:
+    """Sessions opened from here on wait 5 s before they look whether they are in a deadlock."""
+    with server.connect() as admin:
+        admin.execute(f"ALTER DATABASE \"{database}\" SET deadlock_timeout = '5s'")
 
 
 def _is_locked(probe: psycopg.Connection, table: Literal["sweeps"]) -> bool:

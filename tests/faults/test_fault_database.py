@@ -93,7 +93,8 @@ def test_sessions_are_ended(build: Build, entry: Entry, postgres: Postgres) -> N
 
 @pytest.mark.case(17, "A session that locks packs before sweeps, while a worker is killed")
 def test_a_deadlock(build: Build, entry: Entry, postgres: Postgres) -> None:
-    stand = build()
+    stand = build(pace=0.4)
+    injections.patient_sessions(postgres, database_of(stand))
     stand.submit(spec())
     stand.start()
     stand.wait_for_training(packs=2)
