@@ -23,6 +23,10 @@ KEEPER = "service.control.keeper"
 WORKER = "ray::PackTrainable"
 RAYLET = "raylet/raylet"
 GCS = "gcs_server"
+_END_SESSIONS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = %s AND pid <> pg_backend_pid()"
+)
 
 
 def descendants(root: int, part: str = "") -> list[psutil.Process]:
@@ -171,12 +175,8 @@ class Postgres:
 
     def end_sessions(self, database: str) -> int:
         """Terminate every session on a database but this one; how many."""
-        query = (
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-            "WHERE datname = %s AND pid <> pg_backend_pid()"
-        )
         with self.connect() as admin:
-            row = admin.execute(query, [database]).fetchone()
+            row = admin.execute(_END_SESSIONS, [database]).fetchone()
         assert row is not None
         return int(row[0])
 
@@ -195,15 +195,15 @@ class Postgres:
 
 
 @contextmanager
-def all_connections_taken(server: Postgres) -> Iterator[int]:
-    """Hold every connection that a server still gives; how many that were."""
-    held: list[psycopg.Connection] = []
+def all_connections_taken(server: Postgres, database: str) -> Iterator[int]:
+    """End a database's sessions and take every connection the server gives; how many that were."""
+    held = [server.connect()]
     try:
-        while True:
-            try:
-                held.append(server.connect())
-            except psycopg.OperationalError:
-                break  # "too many clients already"
+        for _ in range(3):  # others may be quicker
+            held[0].execute(_END_SESSIONS, [database])
+            with suppress(psycopg.OperationalError):  # "too many clients already"
+                while True:
+                    held.append(server.connect())
         yield len(held)
     finally:
         for one in held:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 #: Names the file that results are kept in; without it nothing is kept.
 VARIABLE = "NGPU_FAULT_RECORD"
-#: Multiplies every goal, on a machine that has other work; 1 where it is not set.
+#: Multiplies every goal and every wait, on a machine that has other work; 1 where it is not set.
 PATIENCE = "NGPU_FAULT_PATIENCE"
 
 
@@ -57,8 +57,13 @@ class Entry:
         self.recovery_seconds = round(max(seconds, self.recovery_seconds or 0.0), 2)
         self.recovery_from = since
         self.goal_seconds = goal
-        most = None if goal is None else goal * float(os.environ.get(PATIENCE, "1"))
+        most = None if goal is None else goal * patience()
         assert most is None or seconds <= most, f"recovered after {seconds:.1f} s, goal {goal:g} s"
+
+
+def patience() -> float:
+    """How many times longer than on a machine of its own a case may take."""
+    return float(os.environ.get(PATIENCE, "1"))
 
 
 def keep(entry: Entry) -> None:

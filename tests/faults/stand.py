@@ -16,7 +16,7 @@ from service.collection import collect
 from service.doctor import examine
 from service.verification import verify
 from tests.faults import injections
-from tests.faults.ledger import Entry
+from tests.faults.ledger import Entry, patience
 from tests.faults.record import (
     Witness,
     answers,
@@ -91,7 +91,7 @@ class Stand:
             written = written_fences(self.engine, self.sweep)
             return sum(written.get(p) == f for p, f in self.held().items()) >= packs
 
-        wait_until(lambda: answers(train), seconds, self.service.log)
+        self.wait(train, seconds)
         self.service.descendants()
 
     def wait_for_new_fences(self, old: dict[int, int], seconds: float = 120) -> float:
@@ -111,9 +111,9 @@ class Stand:
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> float:
         """Wait for what the record says; a record that is away says nothing."""
-        began = time.monotonic()
+        began, most = time.monotonic(), seconds * patience()
         while not answers(condition):
-            assert time.monotonic() - began < seconds, f"not in {seconds} s\n{self.service.log()}"
+            assert time.monotonic() - began < most, f"not in {most:g} s\n{self.service.log()}"
             time.sleep(0.05)
         return time.monotonic() - began
 

@@ -11,7 +11,7 @@ from tests.faults import injections
 from tests.faults.conftest import Build
 from tests.faults.ledger import Entry
 from tests.faults.record import spec
-from tests.service.live import alive, wait_until
+from tests.service.live import alive
 
 both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 #: Seconds to the first row written after the fault.
@@ -129,7 +129,7 @@ def test_a_worker_stands_still_and_comes_back(build: Build, entry: Entry) -> Non
     time.sleep(max(0.0, began + 45 - time.monotonic()))
     injections.go_on([victim])
     # Its clock has run out: it ends before it can do anything.
-    wait_until(lambda: not alive(victim), 30, stand.service.log)
+    stand.wait(lambda: not alive(victim), 30)
     entry.fired("the worker that came back has ended")
     stand.settle(seconds=300)
     assert not any(row.user_attempts for row in stand.service.packs(stand.sweep))
@@ -180,7 +180,7 @@ def test_a_worker_is_told_to_leave(build: Build, entry: Entry) -> None:
     victim = stand.workers()[0]
     began = time.monotonic()
     victim.terminate()
-    wait_until(lambda: not alive(victim), 30, stand.service.log)
+    stand.wait(lambda: not alive(victim), 30)
     entry.fired(f"its pid gone after {time.monotonic() - began:.1f} s")
     packs = stand.service.packs(stand.sweep)
     entry.fired(
@@ -206,7 +206,7 @@ def test_a_training_freezes_its_process(build: Build, entry: Entry) -> None:
     entry.fired(f"pid {frozen[0].pid} holds its interpreter")
     began = time.monotonic()
     fault.heal()
-    wait_until(lambda: not alive(frozen[0]), 60, stand.service.log)
+    stand.wait(lambda: not alive(frozen[0]), 60)
     entry.fired(f"it ended itself after {time.monotonic() - began:.0f} s")
     pack = min(held)
     entry.recovered(

@@ -13,7 +13,6 @@ from tests.faults.conftest import Build
 from tests.faults.ledger import Entry
 from tests.faults.record import spec
 from tests.faults.stand import Stand
-from tests.service.live import wait_until
 from tests.sweeps.tiny import checkpoint_paths
 
 #: Seconds from the return of space to the first row: both sides look again every few seconds.
@@ -62,12 +61,12 @@ def test_a_checkpoint_is_damaged(
     stand.submit(spec())
     stand.start()
     stand.wait_for_training()
-    wait_until(lambda: bool(checkpoint_paths(stand.engine, stand.sweep)), 60, stand.service.log)
+    stand.wait(lambda: bool(checkpoint_paths(stand.engine, stand.sweep)), 60)
     stand.end()
     name = checkpoint_paths(stand.engine, stand.sweep)[0]
     damage(stand.service.settings.checkpoints / name)
     stand.start()
-    wait_until(lambda: "CorruptCheckpoint" in stand.service.log(), 60, stand.service.log)
+    stand.wait(lambda: "CorruptCheckpoint" in stand.service.log(), 60)
     entry.fired(f"{Path(name).name} was refused")
     stand.settle()
     packs = stand.service.packs(stand.sweep)
@@ -84,11 +83,11 @@ def test_a_worker_dies_between_file_and_row(build: Build, entry: Entry) -> None:
     stand = build("local", pace=0.8)
     stand.submit(spec(seeds=2))
     stand.start()
-    wait_until(lambda: bool(stand.held()), 60, stand.service.log)
+    stand.wait(lambda: bool(stand.held()), 60)
     with stand.engine.connect() as holder, holder.begin():
         # The pointers wait for this lock, the files do not.
         holder.exec_driver_sql("LOCK TABLE checkpoints IN EXCLUSIVE MODE")
-        wait_until(lambda: bool(unpointed()), 90, stand.service.log)
+        stand.wait(lambda: bool(unpointed()), 90)
         held = stand.held()
         gone = injections.kill_runner(stand.pid)
         entry.fired(

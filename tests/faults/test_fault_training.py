@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from tests.faults.conftest import Build
 from tests.faults.ledger import Entry
 from tests.faults.record import spec, undisturbed
-from tests.service.live import wait_until
 from tests.sweeps.tiny import results
 
 POISON = 19
@@ -24,7 +23,7 @@ def test_a_poison_seed_is_isolated(build: Build, entry: Entry) -> None:
     stand.fault.poison(POISON)
     stand.submit(text)
     stand.start()
-    wait_until(lambda: stand.service.state(stand.sweep) == "finished", 300, stand.service.log)
+    stand.wait(lambda: stand.service.state(stand.sweep) == "finished", 300)
     entry.fired(f"process {stand.fault.wait_until_fired()} raised")
     packs = stand.service.packs(stand.sweep)
     rounds = sum(row.state == "split" for row in packs)

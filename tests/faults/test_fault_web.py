@@ -20,7 +20,6 @@ from tests.faults.conftest import Build
 from tests.faults.ledger import Entry
 from tests.faults.record import spec
 from tests.faults.stand import Stand
-from tests.service.live import wait_until
 
 both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 GOAL = 10.0
@@ -38,7 +37,7 @@ def start_api(stand: Stand) -> float:
         except Exception:
             return False
 
-    wait_until(ready, 60, stand.service.log)
+    stand.wait(ready, 60)
     return time.monotonic() - began
 
 

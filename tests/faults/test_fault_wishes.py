@@ -14,7 +14,6 @@ from tests.faults.conftest import Build
 from tests.faults.ledger import Entry
 from tests.faults.record import spec, submitted, undisturbed
 from tests.faults.stand import Stand
-from tests.service.live import wait_until
 from tests.sweeps.tiny import results
 
 both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
@@ -78,7 +77,7 @@ def test_a_cancel_needs_no_scheduler(build: Build, entry: Entry, backend: str) -
     stand.service.process.wait()
     before = cancelled(stand, stand.sweep)
     entry.fired("the scheduler's pid is gone, the sweep cancelled")
-    wait_until(lambda: not any(map(injections.alive, runners)), 20, stand.service.log)
+    stand.wait(lambda: not any(map(injections.alive, runners)), 20)
     assert results(stand.engine, stand.sweep) == before, "a row came after the cancel"
     assert_is_part(before, spec())
     entry.rows += sum(map(len, before.values()))
@@ -96,7 +95,7 @@ def test_a_mind_changed_again_and_again(build: Build, entry: Entry, backend: str
         stand.wait_for_training()
         with writing(stand.engine) as conn:
             pause(conn, stand.sweep)
-        wait_until(lambda: state(stand.sweep) in ("paused", "finished"), 60, stand.service.log)
+        stand.wait(lambda: state(stand.sweep) in ("paused", "finished"), 60)
         paused += state(stand.sweep) == "paused"
         rows = stand.service.rows(stand.sweep)
         time.sleep(1)
@@ -106,7 +105,7 @@ def test_a_mind_changed_again_and_again(build: Build, entry: Entry, backend: str
     with writing(stand.engine) as conn:
         extend(conn, stand.sweep, 2)
         stop(conn, stand.sweep)
-    wait_until(lambda: stand.service.state(stand.sweep) == "finished", 120, stand.service.log)
+    stand.wait(lambda: stand.service.state(stand.sweep) == "finished", 120)
     seeds = results(stand.engine, stand.sweep)["seeds"]
     left = sum(row[2] == "cancelled" for row in seeds)
     with writing(stand.engine) as conn:
