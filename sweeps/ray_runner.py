@@ -380,6 +380,22 @@ def local_cluster(cpus: int, folder: str) -> Iterator[str]:
         ray.shutdown()
 
 
+def end_broken_cluster() -> bool:
+    """End this process's cluster at once if a process it cannot be without has died.
+
+    Asking it, or ending it in order, would take as long as Ray tries to connect: half a minute.
+
+    Returns:
+        Whether it was ended.
+    """
+    node = ray._private.worker._global_node
+    died = {kind for kind, _ in node.dead_processes()} if node is not None else set()
+    if not died & {"gcs_server", "raylet"}:
+        return False
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    return True
+
+
 def cluster_lives() -> bool:
     """Whether the cluster that this process holds still answers."""
     try:
