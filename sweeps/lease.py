@@ -14,9 +14,9 @@ from sweeps.recorder import Fenced, Recorder
 RENEW_SECONDS = 5.0
 #: Seconds after the loss of its lease in which a trial must notice, or it counts as hung.
 NOTICE_SECONDS = 15.0
-#: Seconds without a moment for any thread after which a process counts as frozen: by then its lease
-#: is over.
-FROZEN_SECONDS = 30.0
+#: Seconds without a moment for any thread after which a process counts as frozen. Far beyond its
+#: lease: the first use of a GPU may hold the interpreter for long, and is quick the next time.
+FROZEN_SECONDS = 90.0
 
 
 def leave_process() -> None:
@@ -28,8 +28,8 @@ def leave_process() -> None:
 class FreezeWatch(threading.Thread):
     """Ends the process, with its trace, once no thread of it has run for `FROZEN_SECONDS`.
 
-    That is a training which holds the interpreter for ever, or a process that was stopped for
-    longer than its lease. The clock is the C library's, so it needs no thread of Python to run out.
+    That is a training which holds the interpreter for ever, or a process that was stopped and
+    comes back. The clock is the C library's, so it needs no thread of Python to run out.
     """
 
     def __init__(self) -> None:
