@@ -60,7 +60,19 @@ def _busy(kept: Entries) -> str:
     return (
         f"{len(kept)} runs. Processes that wanted one of the two cores meanwhile, the service's "
         f"own included: {middle:g} in the median, {loads[-1]:g} at most; recovery is slower the "
-        "more there are."
+        "more there are. " + _over(kept)
+    )
+
+
+def _over(kept: Entries) -> str:
+    timed = [one for one in kept if one["goal_seconds"] is not None]
+    over = [one for one in timed if one["recovery_seconds"] > one["goal_seconds"]]
+    if not over:
+        return f"All {len(timed)} recoveries that have a goal were within it."
+    loads = sorted(one["load"] for one in over)
+    return (
+        f"**{len(over)} of {len(timed)} recoveries were over their goals**, on a machine with "
+        f"other work: {loads[0]:g} to {loads[-1]:g} processes wanted its two cores."
     )
 
 
@@ -68,7 +80,8 @@ def _recovery(one: Mapping[str, Any]) -> str:
     if one["recovery_seconds"] is None:
         return "–"
     since = "" if one["recovery_from"] == "fault" else f" after {one['recovery_from']}"
-    return f"{one['recovery_seconds']:.1f} s{since}"
+    goal = "" if one["goal_seconds"] is None else f" (goal {one['goal_seconds']:g} s)"
+    return f"{one['recovery_seconds']:.1f} s{since}{goal}"
 
 
 def _database(name: str) -> str:
