@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from service.version import code_version
+
 #: Names the file that results are kept in; without it nothing is kept.
 VARIABLE = "NGPU_FAULT_RECORD"
 #: Multiplies every goal and every wait, on a machine that has other work; 1 where it is not set.
@@ -38,6 +40,8 @@ class Entry:
     at: str = ""
     #: Processes that wanted a processor, averaged over the last minute of the case.
     load: float = 0.0
+    #: Version of the code it ran.
+    code: str = ""
 
     def fired(self, fact: str, holds: object = True) -> None:
         """Note a proof that the fault was real.
@@ -72,6 +76,7 @@ def keep(entry: Entry) -> None:
     if not name:
         return
     path = Path(name)
+    entry.code = code_version()
     entry.load = round(os.getloadavg()[0], 1)
     entry.at = datetime.now(UTC).isoformat(timespec="seconds")
     kept = json.loads(path.read_text()) if path.exists() else []

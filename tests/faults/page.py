@@ -27,7 +27,7 @@ same spec trained undisturbed, value by value.
 - **recovery**: from the fault (or its end, where it says so) to the first row written again – for a killed worker under a newer lease, so that
   starting a process, loading torch and a second of training are in it – the longest of all repetitions. Goals: 10 s for runner, worker and node, 30 s for the head.
 
-In every case `ngpu sweep verify` and the checks of `ngpu doctor` found nothing afterwards, and no process was left.
+Wherever the sweep went on to its end, `ngpu sweep verify` and the checks of `ngpu doctor` found nothing afterwards, and no process was left.
 """  # noqa: E501
 
 
@@ -57,11 +57,20 @@ def _busy(kept: Entries) -> str:
     if not loads:
         return "Nothing has run."
     middle = loads[len(loads) // 2]
+    kept_from, kept_to = min(one["at"] for one in kept), max(one["at"] for one in kept)
     return (
-        f"{len(kept)} runs. Processes that wanted one of the two cores meanwhile, the service's "
+        f"{len(kept)} runs from {kept_from} to {kept_to}{_codes(kept)}. "
+        "Processes that wanted one of the two cores meanwhile, the service's "
         f"own included: {middle:g} in the median, {loads[-1]:g} at most; recovery is slower the "
         "more there are. " + _over(kept)
     )
+
+
+def _codes(kept: Entries) -> str:
+    codes = {one.get("code", "") for one in kept}
+    if len(codes) == 1 and "" not in codes:
+        return f", all of version `{codes.pop()}`"
+    return ", **not all of the same version of the code**: `make test-faults` renews them"
 
 
 def _over(kept: Entries) -> str:
