@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NGPU := $(BIN)/ngpu
 
-.PHONY: setup demo test test-all check format bench serve vendor tree clean
+.PHONY: setup demo test test-all test-faults check format bench serve vendor tree clean
 
 setup: $(STAMP)  ## a virtual environment with pinned dependencies
 
@@ -38,8 +38,8 @@ format: $(STAMP)  ## let the formatter and the linter fix what they can
 test: $(STAMP) check browser  ## check, then every test that is not slow
 	$(BIN)/pytest
 
-test-all: $(STAMP) check browser  ## the slow tests too
-	$(BIN)/pytest -m "slow or not slow"
+test-all: $(STAMP) check browser  ## the slow tests too, but for the fault matrix
+	$(BIN)/pytest -m "not faults"
 
 .PHONY: test-cluster
 test-cluster: $(STAMP)  ## the Compose project in namespaces of this machine, cut and killed; as root, 15 minutes
@@ -50,6 +50,10 @@ browser:  # the browser tests drive Debian's Chromium; without it they are skipp
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && { echo "Installing Chromium for the browser tests …"; apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } ; } \
 	  || echo "No Chromium: the browser tests will be skipped (Debian: apt-get install chromium)"
+
+test-faults: $(STAMP)  ## the fault matrix, an hour; renews docs/reliability.md from its record
+	NGPU_FAULT_RECORD=docs/reliability.json $(BIN)/pytest tests/faults -m faults
+	$(BIN)/python -m tests.faults.page
 
 bench: $(STAMP)  ## every row of the performance table beside its peers, 20 minutes; BENCH="--only …" for some
 	$(BIN)/python -m benchmarks.table $(BENCH)

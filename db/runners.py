@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.clock import in_seconds, now
 from db.errors import WrongState
-from db.models import leases, packs, runners, seed_runs, sweeps
+from db.models import checkpoints, leases, packs, runners, seed_runs, sweeps
 from db.paging import Row, rows_of
 from db.states import (
     OPEN_SEEDS,
@@ -142,6 +142,18 @@ def sweeps_to_reconcile(conn: Connection) -> list[Row]:
         .order_by(s.id)
     )  # fmt: skip
     return rows_of(conn.execute(found))
+
+
+def lasting_steps(conn: Connection, sweep_id: str) -> int:
+    """Steps of a sweep that no fault takes back: of checkpoints, and of seeds that ended."""
+    s, c = seed_runs.c, checkpoints.c
+    lasting = func.coalesce(case((s.state.in_(OPEN_SEEDS), c.step), else_=s.steps), 0)
+    query = (
+        select(func.coalesce(func.sum(lasting), 0))
+        .select_from(seed_runs.outerjoin(checkpoints, c.seed_run_id == s.id))
+        .where(s.sweep_id == sweep_id)
+    )
+    return int(conn.execute(query).scalar_one())
 
 
 def _open_seeds() -> Any:

@@ -7,7 +7,7 @@ that order, so that no two transactions wait for each other.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, exists, func, select, update
+from sqlalchemy import Connection, Row, case, exists, func, or_, select, update
 
 from db import events
 from db.clock import now
@@ -67,7 +67,9 @@ def start_sweep(conn: Connection, sweep_id: str) -> bool:
 
 
 def finish_sweep(conn: Connection, sweep_id: str) -> bool:
-    """queued | running | paused → finished, if every seed run is terminal.
+    """queued | running | paused → finished, if every seed run is terminal and no pack is open.
+
+    A pack may be open beyond its seed runs for a moment: its worker closes it, or the next claim.
 
     Returns:
         Whether this call made the transition.
@@ -75,8 +77,11 @@ def finish_sweep(conn: Connection, sweep_id: str) -> bool:
     # The lock comes first, in a statement of its own: seeds that an extension adds meanwhile are
     # seen by the next one.
     sweep = lock_sweep(conn, sweep_id)
-    open_seeds = exists().where(seed_runs.c.sweep_id == sweep_id, seed_runs.c.state.in_(OPEN_SEEDS))
-    if sweep.state not in UNENDED_SWEEPS or conn.execute(select(open_seeds)).scalar_one():
+    open_work = or_(
+        exists().where(seed_runs.c.sweep_id == sweep_id, seed_runs.c.state.in_(OPEN_SEEDS)),
+        exists().where(packs.c.sweep_id == sweep_id, packs.c.state.in_(OPEN_PACKS)),
+    )
+    if sweep.state not in UNENDED_SWEEPS or conn.execute(select(open_work)).scalar_one():
         return False
     _end(conn, sweep_id, SweepState.FINISHED, EventKind.FINISHED)
     return True

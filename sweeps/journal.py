@@ -1,11 +1,14 @@
 """What one lease of a pack has yet to write, and the checkpoints it can go back to.
 
-Rows are flushed about every second. A checkpoint's files are written first; then one transaction
-writes the rows up to its step and moves the pointers. So at any instant the record holds complete
-rows up to the pointers' step, and whoever claims the pack next deletes what lies beyond and goes on
-from there. All pointers of a pack are at one step.
+Rows are flushed about every second; while the record is away the training goes on, its rows kept
+here, up to the next checkpoint, which waits. A checkpoint's files are written first; then one
+transaction writes the rows up to its step and moves the pointers. So at any instant the record
+holds complete rows up to the pointers' step, and whoever claims the pack next deletes what lies
+beyond and goes on from there. All pointers of a pack are at one step.
 """
 
+import errno
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +16,21 @@ from typing import Any
 
 import structlog
 
-from ngpu_core.checkpoint import CorruptCheckpoint, load_seed, save_seed
+from ngpu_core.checkpoint import CheckpointFile, CorruptCheckpoint, load_seed, save_seed
 from ngpu_core.engines.engine import Engine
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
 from ngpu_core.training import PackTrainer
-from sweeps.recorder import CheckpointRef, PackWork, Recorder
+from sweeps.recorder import CheckpointRef, PackWork, Recorder, RecordUnreachable
 
 #: Rows kept back at most before they are written.
 FLUSH_ROWS = 256
+#: Rows kept back at most while the record is away; then the training waits for it.
+SPOOL_ROWS = 50_000
+#: Seconds a checkpoint waits for space on a full disk, and between two looks.
+DISK_SECONDS = 600.0
+DISK_POLL_SECONDS = 5.0
+#: Less free space than this explains a write that failed without saying why.
+FULL_BYTES = 2**20
 
 
 class Journal:
@@ -49,6 +59,7 @@ class Journal:
         self.ended: set[int] = set()
         self._active: tuple[int, ...] = ()
         self._rows: list[Any] = []
+        self._away = False
         self._started = self._flushed = time.monotonic()
 
     def begin(self, seeds: tuple[int, ...]) -> dict[int, dict[str, Any]]:
@@ -89,7 +100,7 @@ class Journal:
         if not self._active and not self._rows:
             return False  # all have ended, and with the last of them perhaps the lease
         late = time.monotonic() - self._flushed >= self._flush_seconds
-        if late or len(self._rows) >= FLUSH_ROWS:
+        if late or (len(self._rows) >= FLUSH_ROWS and not self._away):
             self.flush()
             return True
         return False
@@ -99,9 +110,19 @@ class Journal:
         self.step, self._active = point.step, point.active
 
     def flush(self) -> None:
-        """Write the rows."""
-        self._recorder.record(self._rows, steps=self._steps, wall_seconds=self._wall_seconds)
-        self._written()
+        """Write the rows, or keep them for the next time while the record is away."""
+        full = len(self._rows) >= SPOOL_ROWS
+        try:
+            self._recorder.record(
+                self._rows, steps=self._steps, wall_seconds=self._wall_seconds, wait=full
+            )
+        except RecordUnreachable:
+            if full:
+                raise
+            self._away = True
+            self._flushed = time.monotonic()
+        else:
+            self._written()
 
     def save(self, trainer: PackTrainer) -> list[CheckpointRef]:
         """Write the checkpoint files of the seeds in training, which nothing points to yet."""
@@ -152,15 +173,35 @@ class Journal:
 
     def _written(self) -> None:
         self._rows = []
+        self._away = False
         self._flushed = time.monotonic()
 
     def _save(self, trainer: PackTrainer, seed: int, step: int) -> CheckpointRef:
         name = f"{step}-{self._work.pack_id}-{self._work.fence}.pt"
         path = f"{self._work.sweep_id}/{self._work.configuration_id}/{seed}/{name}"
         target = self._checkpoints / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = save_seed(target, trainer.seed_state(seed))
+        file = self._save_when_there_is_space(target, trainer.seed_state(seed))
         return CheckpointRef(seed=seed, step=step, path=path, sha256=file.sha256, bytes=file.bytes)
+
+    def _save_when_there_is_space(self, target: Path, state: dict[str, Any]) -> CheckpointFile:
+        """Write a checkpoint; a full disk stops the training, not the pack.
+
+        Raises:
+            OSError: The disk stayed full, or cannot be written for another reason.
+            Fenced: The pack was taken away meanwhile, as by a cancel.
+        """
+        until = time.monotonic() + DISK_SECONDS
+        while True:
+            try:
+                return save_seed(target, state)
+            except (OSError, RuntimeError) as error:  # torch raises its own for a short write
+                if not _disk_is_full(target, error) or time.monotonic() > until:
+                    raise
+                structlog.get_logger().warning(
+                    "disk full, waiting for space", **self._work.identity, folder=str(target.parent)
+                )
+            self.flush()  # it is no hang
+            time.sleep(DISK_POLL_SECONDS)
 
     def _prune(self, refs: Sequence[CheckpointRef]) -> None:
         """Delete the files these replace; never one that a later lease has written."""
@@ -169,6 +210,13 @@ class Journal:
             for file in kept.parent.glob("*-*-*.pt"):
                 if file != kept and _lease(file) <= _lease(kept):
                     file.unlink(missing_ok=True)
+
+
+def _disk_is_full(target: Path, error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    folder = next(path for path in target.parents if path.is_dir())
+    return shutil.disk_usage(folder).free < FULL_BYTES
 
 
 def _lease(file: Path) -> tuple[int, int]:

@@ -14,12 +14,40 @@ from sweeps.recorder import Fenced, Recorder
 RENEW_SECONDS = 5.0
 #: Seconds after the loss of its lease in which a trial must notice, or it counts as hung.
 NOTICE_SECONDS = 15.0
+#: Seconds without a moment for any thread after which a process counts as frozen. Far beyond its
+#: lease: the first use of a GPU may hold the interpreter for long, and is quick the next time.
+FROZEN_SECONDS = 90.0
 
 
 def leave_process() -> None:
     """End a process whose training hangs, and say where; nothing else would free its place."""
     faulthandler.dump_traceback()
     os._exit(1)
+
+
+class FreezeWatch(threading.Thread):
+    """Ends the process, with its trace, once no thread of it has run for `FROZEN_SECONDS`.
+
+    That is a training which holds the interpreter for ever, or a process that was stopped and
+    comes back. The clock is the C library's, so it needs no thread of Python to run out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="freeze-watch", daemon=True)
+        self._closed = threading.Event()
+
+    def run(self) -> None:
+        """Wind the clock up until closed."""
+        while True:
+            faulthandler.dump_traceback_later(FROZEN_SECONDS, exit=True)
+            if self._closed.wait(RENEW_SECONDS):
+                faulthandler.cancel_dump_traceback_later()
+                return
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._closed.set()
+        self.join()
 
 
 def stay() -> None:
@@ -31,20 +59,30 @@ class LeaseKeeper(threading.Thread):
 
     Args:
         recorder: The trial's.
-        on_hang: Called in the thread when the trial did not notice that its lease is lost.
+        on_hang: Called in the thread when the trial did not notice that its lease is lost. Unless
+            it stays, the process is one that may be ended, also when it freezes.
+        told_to_leave: Whether this machine is about to be taken away.
     """
 
-    def __init__(self, recorder: Recorder, on_hang: Callable[[], None] = stay) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        on_hang: Callable[[], None] = stay,
+        told_to_leave: Callable[[], bool] = lambda: False,
+    ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self._recorder = recorder
         self._on_hang = on_hang
+        self._freeze = None if on_hang is stay else FreezeWatch()
         self._closed = threading.Event()
         self._lost = threading.Event()
-        #: Whether the worker is to give the pack back at its next checkpoint.
-        self.leaving = False
+        self._told_to_leave = told_to_leave
+        self._pausing = False
 
     def __enter__(self) -> "LeaseKeeper":
         self.start()
+        if self._freeze is not None:
+            self._freeze.start()
         return self
 
     def __exit__(
@@ -55,6 +93,13 @@ class LeaseKeeper(threading.Thread):
     ) -> None:
         self._closed.set()
         self.join()
+        if self._freeze is not None:
+            self._freeze.close()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the worker is to give the pack back at its next checkpoint."""
+        return self._pausing or self._told_to_leave()
 
     def check(self) -> None:
         """Raise `Fenced` when a renewal found the pack taken."""
@@ -65,7 +110,7 @@ class LeaseKeeper(threading.Thread):
         """Renew until closed; a record that is away is tried again, the flushes judge it."""
         while not self._closed.wait(RENEW_SECONDS):
             try:
-                self.leaving = not self._recorder.renew()
+                self._pausing = not self._recorder.renew()
             except Fenced:
                 self._lost.set()
                 if not self._closed.wait(NOTICE_SECONDS):

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from sweeps.lease import stay
-from sweeps.recorder import PackQueue, PackWork, Recorder
+from sweeps.recorder import PackQueue, PackWork, Recorder, RecordUnreachable
 from sweeps.trial import TrialEnd, trial_steps
 
 #: Seconds between two looks at a queue that has nothing to lease right now.
@@ -35,7 +35,13 @@ def run_locally(
         on_hang: As for `trial_steps`.
     """
     while not should_stop():
-        work = queue.claim()
+        try:
+            work = queue.claim()
+            if work is None and queue.exhausted():
+                return
+        except RecordUnreachable as error:
+            structlog.get_logger().warning("queue not readable", error=str(error))
+            work = None
         if work is not None:
             steps = trial_steps(
                 work,
@@ -45,8 +51,6 @@ def run_locally(
                 on_hang=on_hang,
             )
             _run_pack(queue, work, steps, should_stop)
-        elif queue.exhausted():
-            return
         else:
             time.sleep(POLL_SECONDS)
 

@@ -10,6 +10,7 @@ process that starts this one sets (`service/control/keeper.py`).
 import gc
 import logging
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -321,6 +322,9 @@ class PackTrainable(tune.Trainable):
         """Begin the first pack."""
         if prepare is not None:
             prepare()
+        self._leave = threading.Event()
+        # Ray's own handler would end the process at once. Its SIGKILL follows, if it was Ray's.
+        signal.signal(signal.SIGTERM, lambda *_: self._leave.set())
         self._connect_recorder = connect_recorder
         self._checkpoints = checkpoints
         self._checkpoint_seconds = checkpoint_seconds
@@ -341,6 +345,7 @@ class PackTrainable(tune.Trainable):
             checkpoints=self._checkpoints,
             checkpoint_seconds=self._checkpoint_seconds,
             on_hang=leave_process,
+            told_to_leave=self._leave.is_set,
         )
         return True
 
@@ -348,14 +353,17 @@ class PackTrainable(tune.Trainable):
         """Train up to the next flush.
 
         Raises:
-            RuntimeError: The training raised. The record has been told; raising makes Tune discard
-                this process, whose CUDA context may be broken.
+            RuntimeError: The training raised, or this machine is about to be taken away. The record
+                has been told; raising makes Tune discard this process.
         """
         try:
             return {"step": next(self._steps), "done": False}
         except StopIteration as end:
             if end.value == "failed":
+                # Its CUDA context may be broken.
                 raise RuntimeError("the training raised; its pack was charged") from None
+            if self._leave.is_set():
+                raise RuntimeError("told to leave; its pack was given back") from None
             return {"done": True}
 
     def cleanup(self) -> None:
@@ -390,6 +398,22 @@ def local_cluster(cpus: int, folder: str) -> Iterator[str]:
         yield context.address_info["gcs_address"]
     finally:
         ray.shutdown()
+
+
+def end_broken_cluster() -> bool:
+    """End this process's cluster at once if a process it cannot be without has died.
+
+    Asking it, or ending it in order, would take as long as Ray tries to connect: half a minute.
+
+    Returns:
+        Whether it was ended.
+    """
+    node = ray._private.worker._global_node
+    died = {kind for kind, _ in node.dead_processes()} if node is not None else set()
+    if not died & {"gcs_server", "raylet"}:
+        return False
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    return True
 
 
 def cluster_lives() -> bool:

@@ -18,7 +18,7 @@ class Fenced(Exception):
 
 
 class RecordUnreachable(Exception):
-    """The record did not answer for longer than a lease lasts: an infrastructure fault."""
+    """The record did not answer for as long as was waited: an infrastructure fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Recorder(Protocol):
 
     Raises:
         Fenced: The pack has another fence by now; nothing was written.
-        RecordUnreachable: The record is away for longer than the lease and its grace.
+        RecordUnreachable: The record is away for longer than a worker waits.
     """
 
     def note_engine(
@@ -87,7 +87,12 @@ class Recorder(Protocol):
         """
 
     def record(
-        self, events: Sequence[Measurement], *, steps: Mapping[int, int], wall_seconds: float
+        self,
+        events: Sequence[Measurement],
+        *,
+        steps: Mapping[int, int],
+        wall_seconds: float,
+        wait: bool = True,
     ) -> None:
         """Write rows, and how far each active seed is.
 
@@ -95,6 +100,7 @@ class Recorder(Protocol):
             events: In the order they were yielded.
             steps: Seed -> steps trained, of the seeds still training.
             wall_seconds: Seconds this pack has trained, earlier attempts included.
+            wait: For a record that is away; else it is tried once.
         """
 
     def checkpoint(
@@ -144,7 +150,11 @@ class PackQueue(Protocol):
     """The packs of one sweep, as its runner sees them."""
 
     def claim(self) -> PackWork | None:
-        """Lease one pack that waits, or None when none can be leased now."""
+        """Lease one pack that waits, or None when none can be leased now.
+
+        Raises:
+            RecordUnreachable: The record is away; it was tried once. So `exhausted`.
+        """
 
     def exhausted(self) -> bool:
         """Whether no pack is pending or leased, or the sweep is no longer to run."""

@@ -83,6 +83,7 @@ def trial_steps(
     flush_seconds: float = 1.0,
     checkpoint_seconds: float = 30.0,
     on_hang: Callable[[], None] = stay,
+    told_to_leave: Callable[[], bool] = lambda: False,
 ) -> Generator[int, None, TrialEnd]:
     """Train a pack, pausing after every flush.
 
@@ -95,6 +96,7 @@ def trial_steps(
         checkpoint_seconds: Least time between two checkpoints of a running seed.
         on_hang: Called in another thread when the pack was taken away and the training, which
             should have noticed, hangs.
+        told_to_leave: Whether to give the pack back after a checkpoint at the next epoch's end.
 
     Yields:
         The step reached, after each flush: a point where the trial may be left for good.
@@ -111,7 +113,7 @@ def trial_steps(
     log = structlog.get_logger().bind(**work.identity)
     log.info("trial started", resumed_at=work.resume[0].step if work.resume else 0)
     journal = Journal(work, recorder, checkpoints, flush_seconds)
-    with LeaseKeeper(recorder, on_hang) as lease:
+    with LeaseKeeper(recorder, on_hang, told_to_leave) as lease:
         trial = _Trial(work, journal, lease, checkpoint_seconds)
         try:
             yield from trial.train()

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from service.settings import Settings
 PATIENCE_SECONDS = 15.0
 GRACE_SECONDS = 20.0
 #: Longest pause before a runner that keeps failing is started again, and after how many failures
-#: in a row its sweep is given up. A runner that lived long enough starts the count anew.
+#: in a row its sweep is given up. A runner that lived long enough, or under which the sweep got on
+#: for good, starts the count anew.
 LONGEST_PAUSE_SECONDS = 60.0
 MOST_FAILURES = 10
 LONG_LIFE_SECONDS = 60.0
@@ -45,6 +46,8 @@ class Child:
 class _Failures:
     count: int = 0
     until: float = 0.0
+    #: How far the sweep was at the last one.
+    progress: float = 0.0
 
 
 class Children:
@@ -97,8 +100,13 @@ class Children:
             child.asked = child.asked or time.monotonic()
             child.process.kill()
 
-    def reap(self) -> Iterator[str]:
-        """Forget runners that have ended; the sweeps whose runners keep failing."""
+    def reap(self, progress: Callable[[str], float] = lambda sweep_id: 0.0) -> Iterator[str]:
+        """Forget runners that have ended; the sweeps whose runners keep failing.
+
+        Args:
+            progress: How far a sweep is; asked when its runner has failed. A runner that is killed
+                after its sweep got on is no sign that the sweep cannot be trained.
+        """
         for sweep_id, child in list(self._by_sweep.items()):
             status = child.process.poll()
             if status is None:
@@ -106,7 +114,7 @@ class Children:
             del self._by_sweep[sweep_id]
             if status == 0 or child.asked is not None:
                 self._failures.pop(sweep_id, None)
-            elif self._count_failure(sweep_id, child, status) >= MOST_FAILURES:
+            elif self._count_failure(sweep_id, child, status, progress) >= MOST_FAILURES:
                 self._failures.pop(sweep_id)
                 yield sweep_id
 
@@ -135,9 +143,14 @@ class Children:
                 child.process.wait()
         self._by_sweep.clear()
 
-    def _count_failure(self, sweep_id: str, child: Child, status: int) -> int:
+    def _count_failure(
+        self, sweep_id: str, child: Child, status: int, progress: Callable[[str], float]
+    ) -> int:
         failures = self._failures.setdefault(sweep_id, _Failures())
-        failures.count = 1 if child.age > LONG_LIFE_SECONDS else failures.count + 1
+        reached = progress(sweep_id)
+        got_on = child.age > LONG_LIFE_SECONDS or reached > failures.progress
+        failures.count = 1 if got_on else failures.count + 1
+        failures.progress = reached
         # 0, 1, 3, 7, …: the first failure is most often a killed process, not a broken sweep.
         pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (failures.count - 1) - 1)
         failures.until = time.monotonic() + pause

@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 def keep(settings: Settings, parent: int, stop: threading.Event) -> None:
     """Hold a cluster until told to stop, orphaned, or the cluster has gone."""
     # Ray takes seconds to load, and only this process and the runners pay for it.
-    from sweeps.ray_runner import cluster_lives, local_cluster
+    from sweeps.ray_runner import cluster_lives, end_broken_cluster, local_cluster
 
     # The path of a socket may have 107 characters, which a home folder can use up alone.
     folder = tempfile.mkdtemp(prefix="ngpu-", dir="/tmp" if os.path.isdir("/tmp") else None)
@@ -36,6 +36,9 @@ def keep(settings: Settings, parent: int, stop: threading.Event) -> None:
             rounds = 0
             while not stop.wait(POLL_SECONDS) and not orphaned(parent):
                 rounds += 1
+                if end_broken_cluster():
+                    structlog.get_logger().error("a process of the local Ray cluster has died")
+                    os._exit(1)  # what is left to tidy up is tidied by the next one's start
                 if rounds % 10 == 0 and not cluster_lives():
                     raise RuntimeError("the local Ray cluster does not answer")
     finally:

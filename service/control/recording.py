@@ -7,7 +7,8 @@ Connections are made in the process that uses them, from a URL: the factories `c
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -34,8 +35,8 @@ from sweeps.recorder import CheckpointRef, Fenced, PackWork, RecordUnreachable
 
 #: Seconds a pack is held after its worker's last sign of life.
 LEASE_SECONDS = 30.0
-#: Seconds beyond the lease for which a worker still tries to reach the record.
-GRACE_SECONDS = 30.0
+#: Seconds a worker waits for a record that is away. Meanwhile nobody can take its pack.
+OUTAGE_SECONDS = 600.0
 #: What a record that is away, busy or restarting raises.
 _AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
@@ -49,7 +50,7 @@ def _engine(url: str) -> Engine:
 
 
 class SqlRecorder:
-    """A leased pack's recorder; each method is one transaction, tried until the lease is lost."""
+    """A leased pack's recorder; each method is one transaction, repeated in an outage."""
 
     def __init__(self, engine: Engine, pack_id: int, fence: int) -> None:
         self._engine = engine
@@ -67,14 +68,21 @@ class SqlRecorder:
         )
 
     def record(
-        self, events: Sequence[Measurement], *, steps: Mapping[int, int], wall_seconds: float
+        self,
+        events: Sequence[Measurement],
+        *,
+        steps: Mapping[int, int],
+        wall_seconds: float,
+        wait: bool = True,
     ) -> None:
         """Write rows, and how far each active seed is."""
         rows = rows_of(events)
-        self._write(
+        _persist(
+            self._engine,
             lambda conn: recording.write_rows(
                 conn, self._lease, rows, steps=steps, wall_seconds=wall_seconds
-            )
+            ),
+            OUTAGE_SECONDS if wait else 0.0,
         )
 
     def checkpoint(
@@ -169,7 +177,7 @@ class SqlRecorder:
             raise
 
     def _write(self, act: Callable[[Connection], T]) -> T:
-        return _persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)
+        return _persist(self._engine, act, OUTAGE_SECONDS)
 
 
 class SqlQueue:
@@ -184,7 +192,8 @@ class SqlQueue:
     def claim(self) -> PackWork | None:
         """Lease one pack that waits, or None when none can be leased now."""
         host = socket.gethostname()
-        with writing(self._engine) as conn:
+        # Not repeated here: a claim whose answer was lost is another runner's to take over.
+        with _answering(), writing(self._engine) as conn:
             pack = leasing.claim_pack(
                 conn,
                 self._sweep_id,
@@ -198,7 +207,7 @@ class SqlQueue:
 
     def exhausted(self) -> bool:
         """Whether no pack is pending or leased, or the sweep is no longer to run."""
-        with reading(self._engine) as conn:
+        with _answering(), reading(self._engine) as conn:
             return leasing.exhausted(conn, self._sweep_id)
 
     def renew(self, pack_id: int, fence: int) -> None:
@@ -267,6 +276,14 @@ def _renew(engine: Engine, pack_id: int, fence: int, *, progress: bool = False) 
             return leasing.renew(conn, pack_id, fence, LEASE_SECONDS, progress=progress)
     except LeaseLost as error:
         raise Fenced(str(error)) from error
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except _AWAY as error:
+        raise RecordUnreachable(f"no answer: {error.args[:1]}") from error
 
 
 def _persist(engine: Engine, act: Callable[[Connection], T], seconds: float) -> T:

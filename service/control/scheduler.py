@@ -22,6 +22,7 @@ from db.giving_back import expire_leases, take_stalled
 from db.runners import (
     acquire_lease,
     drop_runner,
+    lasting_steps,
     lease_owner,
     release_lease,
     sweeps_to_reconcile,
@@ -53,6 +54,9 @@ LEADERSHIP = "scheduler"
 LEADER_SECONDS = 10.0
 #: Seconds after an outage of the record in which no lease is taken for lost: nobody could renew.
 AMNESTY_SECONDS = 15.0
+#: Seconds between two looks at leases beyond which the record counts as having been away: it was
+#: locked, or this machine stood still, and the workers may have been as unable to renew.
+MOST_SILENCE_SECONDS = 5.0
 
 Row = dict[str, Any]
 
@@ -70,6 +74,7 @@ class Scheduler:
         self._webhooks = Webhooks(self._engine, settings)
         self._leads = False
         self._renewed = self._amnesty = float("-inf")
+        self._listened = time.monotonic()
         self._rows: dict[str, Row] = {}
         self._asked: dict[str, float] = {}
 
@@ -80,15 +85,12 @@ class Scheduler:
         if self._cluster.died():
             # Their connection would try for another half minute.
             self._children.kill_all()
-        for sweep_id in self._children.reap():
+        for sweep_id in self._children.reap(self._progress):
             with writing(self._engine) as conn:
                 fail_sweep(
                     conn, sweep_id, f"its runner kept failing:\n{self._children.tail(sweep_id)}"
                 )
-        if not self._in_amnesty:
-            with writing(self._engine) as conn:
-                expire_leases(conn)
-                take_stalled(conn, self._settings.stall_seconds)
+        self._take_back()
         with reading(self._engine) as conn:
             self._rows = {row["id"]: row for row in sweeps_to_reconcile(conn)}
         facts = [self._facts(row) for row in self._rows.values()]
@@ -97,6 +99,17 @@ class Scheduler:
         self._cluster.rest(needed=any(fact.open or fact.live for fact in facts))
         self._collector.look()
         self._webhooks.look()
+
+    def _take_back(self) -> None:
+        """Take packs from workers that fell silent or get no further."""
+        with writing(self._engine) as conn:  # SQLite waits here for whoever holds the record
+            now = time.monotonic()
+            if now - self._listened > MOST_SILENCE_SECONDS:
+                self.outage()
+            self._listened = now
+            if not self._in_amnesty:
+                expire_leases(conn)
+                take_stalled(conn, self._settings.stall_seconds)
 
     def outage(self) -> None:
         """The record did not answer: what it says about leases is old."""
@@ -130,12 +143,17 @@ class Scheduler:
             leads = acquire_lease(conn, LEADERSHIP, self._name, LEADER_SECONDS)
         if leads != self._leads:
             structlog.get_logger().info("leads" if leads else "waits", owner=owner)
+            self._listened = time.monotonic()
         if self._leads and not leads:
             self._children.close()
             self._cluster.close()
         self._leads = leads
         self._renewed = time.monotonic()
         return leads
+
+    def _progress(self, sweep_id: str) -> float:
+        with reading(self._engine) as conn:
+            return lasting_steps(conn, sweep_id)
 
     def _facts(self, row: Row) -> SweepFacts:
         return SweepFacts(

@@ -113,6 +113,16 @@ def test_a_worker_that_ends_its_pack_while_the_sweep_pauses_may_finish_the_sweep
     assert _state(engine, sweep_id)[0] == "finished"
 
 
+def test_a_sweep_is_not_finished_while_a_worker_has_yet_to_close_its_pack(engine: Engine) -> None:
+    sweep_id = submitted(engine, seeds=1)
+    pack = claimed(engine, sweep_id)
+    assert end(engine, pack, 0)
+    assert not _did(engine, finish_sweep, sweep_id)
+    with writing(engine) as conn:
+        assert complete_pack(conn, pack.pack_id, pack.fence)
+    assert _did(engine, finish_sweep, sweep_id)
+
+
 def test_a_stop_cancels_what_waits_and_lets_finish_what_began(engine: Engine) -> None:
     sweep_id = submitted(engine, seeds=3, max_failures=2)
     _did(engine, start_sweep, sweep_id)

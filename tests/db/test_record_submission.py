@@ -11,9 +11,18 @@ from db import queries
 from db.engine import reading, writing
 from db.errors import IdempotencyConflict, SeedsExist, SweepNotFound, WrongState
 from db.giving_back import fail_pack
+from db.leasing import ClaimedPack, complete_pack
 from db.models import configurations, events, packs, seed_runs, sweeps
 from db.submission import NewPack, cancel, extend, retry, submit
 from db.transitions import finish_sweep, start_sweep
+
+
+def _trained(engine: Engine, pack: ClaimedPack) -> None:
+    """Train a pack to its end."""
+    for seed in pack.seeds:
+        end(engine, pack, seed)
+    with writing(engine) as conn:
+        assert complete_pack(conn, pack.pack_id, pack.fence)
 
 
 def test_a_submission_writes_the_whole_denominator(engine: Engine) -> None:
@@ -107,7 +116,7 @@ def test_an_extension_queues_a_finished_sweep_again_and_keeps_its_identity(engin
     with writing(engine) as conn:
         sweep_id, _ = submit(conn, spec)
         start_sweep(conn, sweep_id)
-    end(engine, claimed(engine, sweep_id), 0)
+    _trained(engine, claimed(engine, sweep_id))
     with writing(engine) as conn:
         assert finish_sweep(conn, sweep_id)
     assert _extended(engine, sweep_id, range(1, 4)) == 3
@@ -157,7 +166,7 @@ def test_only_what_exists_and_has_not_ended_is_cancelled(engine: Engine) -> None
     with pytest.raises(SweepNotFound), writing(engine) as conn:
         cancel(conn, "01JZ")
     sweep_id = submitted(engine, seeds=1)
-    end(engine, claimed(engine, sweep_id), 0)
+    _trained(engine, claimed(engine, sweep_id))
     with writing(engine) as conn:
         finish_sweep(conn, sweep_id)
     with pytest.raises(WrongState, match="is finished"), writing(engine) as conn:
@@ -166,7 +175,7 @@ def test_only_what_exists_and_has_not_ended_is_cancelled(engine: Engine) -> None
 
 def test_retry_queues_failed_seeds_only_in_new_packs(engine: Engine) -> None:
     sweep_id = submitted(engine, seeds=3, max_failures=1)
-    end(engine, claimed(engine, sweep_id), 0)
+    _trained(engine, claimed(engine, sweep_id))
     for _ in range(2):
         pack = claimed(engine, sweep_id)
         with writing(engine) as conn:
@@ -177,7 +186,7 @@ def test_retry_queues_failed_seeds_only_in_new_packs(engine: Engine) -> None:
         assert retry(conn, sweep_id) == 0
     assert states(engine, sweep_id) == {0: "finished", 1: "pending", 2: "pending"}
     assert ask(engine, queries.sweep, sweep_id)["state"] == "queued"
-    assert pack_states(engine, sweep_id) == ["leased", "failed", "failed", "pending", "pending"]
+    assert pack_states(engine, sweep_id) == ["done", "failed", "failed", "pending", "pending"]
     assert ask(engine, queries.seeds, sweep_id).items[1]["error"] is None
 
 

@@ -14,14 +14,22 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, func, select
 
-from db.engine import reading
+from db.engine import open_engine, reading, upgrade
 from db.events import events_since
 from db.models import packs, seed_runs, sweeps, training_epochs
 from ngpu_core.config import RunConfig
 from service.control.processes import spawn
 from service.settings import Settings
 from sweeps.local_runner import run_locally
-from tests.sweeps.tiny import REVERSE, open_record, queue_of, recorders, results, submit_sweep
+from tests.sweeps.tiny import (
+    REVERSE,
+    open_record,
+    pack_rows,
+    queue_of,
+    recorders,
+    results,
+    submit_sweep,
+)
 
 #: Trains for seconds, so that there is a middle to kill something in.
 LONG = replace(
@@ -48,9 +56,10 @@ class Service:
     """A home, its record, and the processes started on it."""
 
     def __init__(self, home: Path, runner: str, **more: Any) -> None:
-        self.settings = Settings(home=home, runner=runner, cpus=2, port=0, **more)
+        self.settings = Settings(**{"home": home, "runner": runner, "cpus": 2, "port": 0, **more})
         self.settings.make_home()
-        self.url, self.engine = open_record(home)
+        self.engine = open_engine(self.settings.database_url)
+        upgrade(self.engine)
         self.process: subprocess.Popen[bytes] | None = None
         self.seen: set[psutil.Process] = set()
 
@@ -124,6 +133,10 @@ class Service:
         with reading(self.engine) as conn:
             query = select(packs.c.fence).where(packs.c.sweep_id == sweep_id).order_by(packs.c.id)
             return list(conn.execute(query).scalars())
+
+    def packs(self, sweep_id: str) -> list[Any]:
+        """The sweep's packs, first to last."""
+        return pack_rows(self.engine, sweep_id)
 
     def kinds(self, sweep_id: str) -> list[str]:
         """What has happened to the sweep."""

@@ -59,6 +59,21 @@ def test_a_runner_that_keeps_failing_is_held_back_and_given_up(tmp_path: Path) -
     assert not children.held("s")
 
 
+def test_a_runner_killed_after_its_sweep_got_on_is_not_counted_with_those_before(
+    tmp_path: Path,
+) -> None:
+    children = Children(Settings(home=tmp_path))
+    for steps in range(1, 3 * MOST_FAILURES):
+        children._by_sweep["s"] = failed_child(-9)
+        assert list(children.reap(lambda _, steps=steps: float(steps))) == []
+        assert not children.held("s")
+    for _ in range(MOST_FAILURES - 2):
+        children._by_sweep["s"] = failed_child(-9)
+        assert list(children.reap(lambda _: float(steps))) == []
+    children._by_sweep["s"] = failed_child(-9)
+    assert list(children.reap(lambda _: float(steps))) == ["s"]
+
+
 def test_a_runner_that_ends_in_order_or_was_asked_to_is_no_failure(tmp_path: Path) -> None:
     children = Children(Settings(home=tmp_path))
     children._by_sweep = {"a": failed_child(0), "b": failed_child(1)}

@@ -34,6 +34,12 @@ ACTOR = "Trainable.train"
 LONGER = replace(LONG, training=replace(LONG.training, max_steps=4 * LONG.training.max_steps))
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database: `make test` has time for one of them."""
+    return request.param
+
+
 def assert_undisturbed(service: Service, sweep: str) -> None:
     """Every row once, with the values of an undisturbed run."""
     assert results(service.engine, sweep) == undisturbed(), service.log()
@@ -46,8 +52,9 @@ def assert_nothing_left(service: Service, seconds: float = 45) -> None:
 
 def test_a_killed_runner_and_a_killed_scheduler_are_replaced_and_leave_no_orphan(
     tmp_path: Path,
+    database_url: str,
 ) -> None:
-    with running(tmp_path, "local") as service:
+    with running(tmp_path, "local", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start()
         wait_for_rows(service, sweep)
@@ -68,8 +75,10 @@ def test_a_killed_runner_and_a_killed_scheduler_are_replaced_and_leave_no_orphan
         assert_nothing_left(service)
 
 
-def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) -> None:
-    with running(tmp_path, "local") as service:
+def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(
+    tmp_path: Path, database_url: str
+) -> None:
+    with running(tmp_path, "local", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start()
         wait_for_rows(service, sweep)
@@ -83,9 +92,9 @@ def test_a_sweep_cancelled_while_it_trains_stops_within_seconds(tmp_path: Path) 
 
 @pytest.mark.parametrize("runner", ["local", "ray"])
 def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undisturbed(
-    tmp_path: Path, runner: str
+    tmp_path: Path, database_url: str, runner: str
 ) -> None:
-    with running(tmp_path, runner) as service:
+    with running(tmp_path, runner, database_url=database_url) as service:
         sweep = submit_long(service.engine, LONGER)
         service.start()
         wait_for_rows(service, sweep)
@@ -105,8 +114,10 @@ def test_a_sweep_paused_and_resumed_while_it_trains_measures_what_it_does_undist
 
 
 @pytest.mark.parametrize("runner", ["local", "ray"])
-def test_a_hung_training_loses_its_pack_and_its_process_ends(tmp_path: Path, runner: str) -> None:
-    with running(tmp_path, runner, stall_seconds=10) as service:
+def test_a_hung_training_loses_its_pack_and_its_process_ends(
+    tmp_path: Path, database_url: str, runner: str
+) -> None:
+    with running(tmp_path, runner, database_url=database_url, stall_seconds=10) as service:
         sweep = submit_long(service.engine, LONGER)
         service.start()
         wait_until(lambda: bool(checkpoint_paths(service.engine, sweep)), 90, service.log)
@@ -130,8 +141,10 @@ def trainers(service: Service, runner: str) -> list[psutil.Process]:
     return service.named(RUNNER if runner == "local" else ACTOR)
 
 
-def test_a_sweep_stopped_while_it_trains_finishes_what_it_began(tmp_path: Path) -> None:
-    with running(tmp_path, "local") as service:
+def test_a_sweep_stopped_while_it_trains_finishes_what_it_began(
+    tmp_path: Path, database_url: str
+) -> None:
+    with running(tmp_path, "local", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start()
         wait_for_rows(service, sweep)
@@ -143,8 +156,10 @@ def test_a_sweep_stopped_while_it_trains_finishes_what_it_began(tmp_path: Path) 
         assert service.stop() == 0
 
 
-def test_a_killed_worker_and_a_killed_runner_on_ray_cost_no_seed_and_no_row(tmp_path: Path) -> None:
-    with running(tmp_path, "ray") as service:
+def test_a_killed_worker_and_a_killed_runner_on_ray_cost_no_seed_and_no_row(
+    tmp_path: Path, database_url: str
+) -> None:
+    with running(tmp_path, "ray", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start()
         wait_for_rows(service, sweep)
@@ -158,8 +173,10 @@ def test_a_killed_worker_and_a_killed_runner_on_ray_cost_no_seed_and_no_row(tmp_
         assert_nothing_left(service)
 
 
-def test_a_killed_service_started_again_ends_its_sweep_by_itself(tmp_path: Path) -> None:
-    with running(tmp_path, "ray") as service:
+def test_a_killed_service_started_again_ends_its_sweep_by_itself(
+    tmp_path: Path, database_url: str
+) -> None:
+    with running(tmp_path, "ray", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start("service.cli", "serve", "--port", "0")
         wait_for_rows(service, sweep)
@@ -174,8 +191,8 @@ def test_a_killed_service_started_again_ends_its_sweep_by_itself(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [KEEPER, "raylet/raylet", "gcs_server"])
-def test_a_cluster_that_dies_is_built_again(tmp_path: Path, victim: str) -> None:
-    with running(tmp_path, "ray") as service:
+def test_a_cluster_that_dies_is_built_again(tmp_path: Path, database_url: str, victim: str) -> None:
+    with running(tmp_path, "ray", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start()
         wait_for_rows(service, sweep)
@@ -188,7 +205,7 @@ def test_a_cluster_that_dies_is_built_again(tmp_path: Path, victim: str) -> None
 
 @pytest.mark.slow
 def test_a_runner_on_a_cluster_of_its_own_outlives_its_scheduler_and_is_adopted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = Settings(home=tmp_path / "cluster", cpus=2)
     owner.make_home()
@@ -196,7 +213,9 @@ def test_a_runner_on_a_cluster_of_its_own_outlives_its_scheduler_and_is_adopted(
     wait_until(lambda: cluster.address() is not None, 90, str)
     for name, value in ray_environment(owner).items():
         monkeypatch.setenv(name, value)
-    with running(tmp_path / "service", "ray", ray_address=cluster.address()) as service:
+    with running(
+        tmp_path / "service", "ray", database_url=database_url, ray_address=cluster.address()
+    ) as service:
         sweep = submit_long(service.engine)
         service.start()
         wait_for_rows(service, sweep)
@@ -216,8 +235,8 @@ def test_a_runner_on_a_cluster_of_its_own_outlives_its_scheduler_and_is_adopted(
 
 
 @pytest.mark.slow
-def test_a_service_without_a_head_leaves_no_orphan(tmp_path: Path) -> None:
-    with running(tmp_path, "ray") as service:
+def test_a_service_without_a_head_leaves_no_orphan(tmp_path: Path, database_url: str) -> None:
+    with running(tmp_path, "ray", database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start("service.cli", "serve", "--port", "0")
         wait_for_rows(service, sweep)
@@ -231,9 +250,9 @@ def test_a_service_without_a_head_leaves_no_orphan(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["local", "ray"])
 def test_kills_at_many_moments_leave_the_rows_of_an_undisturbed_sweep(
-    tmp_path: Path, runner: str
+    tmp_path: Path, database_url: str, runner: str
 ) -> None:
-    with running(tmp_path, runner) as service:
+    with running(tmp_path, runner, database_url=database_url) as service:
         sweep = submit_long(service.engine)
         service.start()
         killed: set[int] = set()

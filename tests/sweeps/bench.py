@@ -65,7 +65,9 @@ class Bench:
 
     def trial_killed_at(self, call: int, committed: bool = True) -> bool:
         """Train the first claimable pack up to a call; whether that call ever came."""
-        work = claimed(self.queue())
+        work = self.queue().claim()
+        if work is None:
+            return False  # earlier ones have come to an end
         try:
             self.trial(work, KilledAtCall(recorders(self.url)(work), call, committed, die))
         except Killed:

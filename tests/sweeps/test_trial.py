@@ -22,6 +22,7 @@ from ngpu_core.checkpoint import CorruptCheckpoint
 from ngpu_core.config import RunConfig
 from service.collection import collect
 from service.control.recording import LEASE_SECONDS
+from sweeps.recorder import RecordUnreachable
 from sweeps.trial import TrialEnd, trial_steps
 from tests.sweeps.bench import Bench, KilledAtCall, claimed
 from tests.sweeps.tiny import (
@@ -219,6 +220,56 @@ def test_a_lease_is_renewed_while_nothing_is_written(
         next(steps)
     assert end.value.value is TrialEnd.FENCED
     assert results(bench.engine, bench.sweep) == rows
+
+
+class AwayFrom:
+    """A recorder whose record is away for a number of writes that do not wait for it."""
+
+    def __init__(self, recorder: Any, writes: int) -> None:
+        self._recorder = recorder
+        self.left = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recorder, name)
+
+    def record(self, *args: Any, wait: bool, **kwargs: Any) -> None:
+        if not wait and self.left > 0:
+            self.left -= 1
+            raise RecordUnreachable("no answer")
+        self._recorder.record(*args, wait=wait, **kwargs)
+
+
+@given(st.integers(1, 40))
+@settings(max_examples=6)
+def test_rows_are_kept_while_the_record_is_away(writes: int) -> None:
+    with TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), ADDITION, [[0, 1]])
+        work = claimed(bench.queue())
+        recorder = AwayFrom(recorders(bench.url)(work), writes)
+        assert bench.trial(work, recorder) is TrialEnd.COMPLETE
+        assert recorder.left < writes
+        assert results(bench.engine, bench.sweep) == undisturbed(ADDITION, ((0, 1),))
+        bench.engine.dispose()
+
+
+def test_a_trial_told_to_leave_does_so_at_the_next_epoch_and_loses_no_step(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, REVERSE, [[0, 1]])
+    work = claimed(bench.queue())
+    steps = trial_steps(
+        work,
+        recorders(bench.url)(work),
+        checkpoints=bench.checkpoints,
+        checkpoint_seconds=float("inf"),
+        told_to_leave=lambda: True,
+    )
+    assert _rest(steps) is TrialEnd.RELEASED
+    (pack,) = pack_rows(bench.engine, bench.sweep)
+    assert (pack.state, pack.user_attempts, pack.infra_attempts) == ("pending", 0, 0)
+    again = claimed(bench.queue())
+    epoch = REVERSE.training.steps_per_epoch
+    assert [ref.step for ref in again.resume] == [epoch, epoch]
+    bench.trial(again)
+    assert results(bench.engine, bench.sweep) == undisturbed(REVERSE, ((0, 1),))
 
 
 def _rest(steps: Generator[int, None, TrialEnd]) -> TrialEnd:
