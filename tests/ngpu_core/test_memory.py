@@ -300,7 +300,8 @@ def test_the_gpu_s_arithmetic_takes_what_was_predicted_on_tensors_of_a_cpu(
     engine = CudaEngine(network(config.model), segment=segment)
     trainer = PackTrainer(config, range(seeds), engine=engine)
     trainer.step = 1
-    [(names, bins)] = trainer._groups()
+    [drawn] = trainer._groups()
+    names, bins = list(drawn), trainer._bins(drawn)
     trainer.close()
     dropout, weights = trainer._dropout(names), torch.zeros(seeds)
 
