@@ -45,6 +45,10 @@ test-all: $(STAMP) check browser  ## the slow tests too, but for the fault matri
 test-cluster: $(STAMP)  ## the Compose project in namespaces of this machine, cut and killed; as root, 15 minutes
 	$(BIN)/pytest -m cluster tests/cluster
 
+.PHONY: soak
+soak: $(STAMP)  ## 10 quiet minutes, then an hour of random faults in the real service; SOAK="--minutes 5 --seed 2"
+	$(BIN)/python -m tests.soak $(SOAK)
+
 .PHONY: browser
 browser:  # the browser tests drive Debian's Chromium; without it they are skipped and say so
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

@@ -67,9 +67,10 @@ def start_sweep(conn: Connection, sweep_id: str) -> bool:
 
 
 def finish_sweep(conn: Connection, sweep_id: str) -> bool:
-    """queued | running | paused → finished, if every seed run is terminal and no pack is open.
+    """queued | running | paused → finished, if every seed run is terminal and every pack has ended.
 
-    A pack may be open beyond its seed runs for a moment: its worker closes it, or the next claim.
+    A pack whose last seed has ended stays open until its worker says so, or until the next claim
+    finds nothing left of it to train.
 
     Returns:
         Whether this call made the transition.
@@ -77,11 +78,11 @@ def finish_sweep(conn: Connection, sweep_id: str) -> bool:
     # The lock comes first, in a statement of its own: seeds that an extension adds meanwhile are
     # seen by the next one.
     sweep = lock_sweep(conn, sweep_id)
-    open_work = or_(
-        exists().where(seed_runs.c.sweep_id == sweep_id, seed_runs.c.state.in_(OPEN_SEEDS)),
-        exists().where(packs.c.sweep_id == sweep_id, packs.c.state.in_(OPEN_PACKS)),
-    )
-    if sweep.state not in UNENDED_SWEEPS or conn.execute(select(open_work)).scalar_one():
+    open_seeds = exists().where(seed_runs.c.sweep_id == sweep_id, seed_runs.c.state.in_(OPEN_SEEDS))
+    open_packs = exists().where(packs.c.sweep_id == sweep_id, packs.c.state.in_(OPEN_PACKS))
+    if sweep.state not in UNENDED_SWEEPS:
+        return False
+    if conn.execute(select(or_(open_seeds, open_packs))).scalar_one():
         return False
     _end(conn, sweep_id, SweepState.FINISHED, EventKind.FINISHED)
     return True

@@ -77,7 +77,7 @@ class SqlRecorder:
     ) -> None:
         """Write rows, and how far each active seed is."""
         rows = rows_of(events)
-        _persist(
+        persist(
             self._engine,
             lambda conn: recording.write_rows(
                 conn, self._lease, rows, steps=steps, wall_seconds=wall_seconds
@@ -177,7 +177,7 @@ class SqlRecorder:
             raise
 
     def _write(self, act: Callable[[Connection], T]) -> T:
-        return _persist(self._engine, act, OUTAGE_SECONDS)
+        return persist(self._engine, act, OUTAGE_SECONDS)
 
 
 class SqlQueue:
@@ -217,7 +217,7 @@ class SqlQueue:
 
     def release(self, pack_id: int, fence: int, error: str | None) -> None:
         """Give a pack back, uncharged; harmless when it is another's by now."""
-        _persist(
+        persist(
             self._engine,
             lambda conn: giving_back.release_pack(conn, pack_id, fence, error),
             LEASE_SECONDS,
@@ -286,10 +286,17 @@ def _answering() -> Iterator[None]:
         raise RecordUnreachable(f"no answer: {error.args[:1]}") from error
 
 
-def _persist(engine: Engine, act: Callable[[Connection], T], seconds: float) -> T:
+def persist(engine: Engine, act: Callable[[Connection], T], seconds: float) -> T:
     """One write transaction, tried again with growing, jittered pauses while the record is away.
 
-    A commit whose answer was lost is repeated too; every act here may be.
+    Args:
+        engine: The record.
+        act: What is written. A commit whose answer was lost is repeated too, so it may be.
+        seconds: How long to try.
+
+    Raises:
+        Fenced: The act found its lease lost.
+        RecordUnreachable: The record did not answer for that long.
     """
     deadline = time.monotonic() + seconds
     pause = 0.1

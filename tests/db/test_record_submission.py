@@ -4,25 +4,27 @@ import time
 from dataclasses import replace
 
 import pytest
-from record import ask, at_once, claimed, end, new_sweep, number, pack_states, states, submitted
+from record import (
+    ask,
+    at_once,
+    claimed,
+    end,
+    new_sweep,
+    number,
+    pack_states,
+    states,
+    submitted,
+    trained,
+)
 from sqlalchemy import Engine
 
 from db import queries
 from db.engine import reading, writing
 from db.errors import IdempotencyConflict, SeedsExist, SweepNotFound, WrongState
 from db.giving_back import fail_pack
-from db.leasing import ClaimedPack, complete_pack
 from db.models import configurations, events, packs, seed_runs, sweeps
 from db.submission import NewPack, cancel, extend, retry, submit
 from db.transitions import finish_sweep, start_sweep
-
-
-def _trained(engine: Engine, pack: ClaimedPack) -> None:
-    """Train a pack to its end."""
-    for seed in pack.seeds:
-        end(engine, pack, seed)
-    with writing(engine) as conn:
-        assert complete_pack(conn, pack.pack_id, pack.fence)
 
 
 def test_a_submission_writes_the_whole_denominator(engine: Engine) -> None:
@@ -116,7 +118,7 @@ def test_an_extension_queues_a_finished_sweep_again_and_keeps_its_identity(engin
     with writing(engine) as conn:
         sweep_id, _ = submit(conn, spec)
         start_sweep(conn, sweep_id)
-    _trained(engine, claimed(engine, sweep_id))
+    trained(engine, claimed(engine, sweep_id))
     with writing(engine) as conn:
         assert finish_sweep(conn, sweep_id)
     assert _extended(engine, sweep_id, range(1, 4)) == 3
@@ -166,7 +168,7 @@ def test_only_what_exists_and_has_not_ended_is_cancelled(engine: Engine) -> None
     with pytest.raises(SweepNotFound), writing(engine) as conn:
         cancel(conn, "01JZ")
     sweep_id = submitted(engine, seeds=1)
-    _trained(engine, claimed(engine, sweep_id))
+    trained(engine, claimed(engine, sweep_id))
     with writing(engine) as conn:
         finish_sweep(conn, sweep_id)
     with pytest.raises(WrongState, match="is finished"), writing(engine) as conn:
@@ -175,7 +177,7 @@ def test_only_what_exists_and_has_not_ended_is_cancelled(engine: Engine) -> None
 
 def test_retry_queues_failed_seeds_only_in_new_packs(engine: Engine) -> None:
     sweep_id = submitted(engine, seeds=3, max_failures=1)
-    _trained(engine, claimed(engine, sweep_id))
+    trained(engine, claimed(engine, sweep_id))
     for _ in range(2):
         pack = claimed(engine, sweep_id)
         with writing(engine) as conn:
