@@ -7,7 +7,7 @@ that order, so that no two transactions wait for each other.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, exists, func, select, update
+from sqlalchemy import Connection, Row, case, exists, func, or_, select, update
 
 from db import events
 from db.clock import now
@@ -67,7 +67,10 @@ def start_sweep(conn: Connection, sweep_id: str) -> bool:
 
 
 def finish_sweep(conn: Connection, sweep_id: str) -> bool:
-    """queued | running | paused → finished, if every seed run is terminal.
+    """queued | running | paused → finished, if every seed run is terminal and every pack has ended.
+
+    A pack whose last seed has ended stays open until its worker says so, or until the next claim
+    finds nothing left of it to train.
 
     Returns:
         Whether this call made the transition.
@@ -76,7 +79,10 @@ def finish_sweep(conn: Connection, sweep_id: str) -> bool:
     # seen by the next one.
     sweep = lock_sweep(conn, sweep_id)
     open_seeds = exists().where(seed_runs.c.sweep_id == sweep_id, seed_runs.c.state.in_(OPEN_SEEDS))
-    if sweep.state not in UNENDED_SWEEPS or conn.execute(select(open_seeds)).scalar_one():
+    open_packs = exists().where(packs.c.sweep_id == sweep_id, packs.c.state.in_(OPEN_PACKS))
+    if sweep.state not in UNENDED_SWEEPS:
+        return False
+    if conn.execute(select(or_(open_seeds, open_packs))).scalar_one():
         return False
     _end(conn, sweep_id, SweepState.FINISHED, EventKind.FINISHED)
     return True

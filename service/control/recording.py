@@ -145,7 +145,7 @@ class SqlRecorder:
         return _renew(self._engine, self._lease.pack_id, self._lease.fence) in TRAINING
 
     def _write(self, act: Callable[[Connection], T]) -> T:
-        return _persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)
+        return persist(self._engine, act, LEASE_SECONDS + GRACE_SECONDS)
 
 
 class SqlQueue:
@@ -184,7 +184,7 @@ class SqlQueue:
 
     def release(self, pack_id: int, fence: int, error: str | None) -> None:
         """Give a pack back, uncharged; harmless when it is another's by now."""
-        _persist(
+        persist(
             self._engine,
             lambda conn: giving_back.release_pack(conn, pack_id, fence, error),
             LEASE_SECONDS,
@@ -245,10 +245,17 @@ def _renew(engine: Engine, pack_id: int, fence: int, *, progress: bool = False) 
         raise Fenced(str(error)) from error
 
 
-def _persist(engine: Engine, act: Callable[[Connection], T], seconds: float) -> T:
+def persist(engine: Engine, act: Callable[[Connection], T], seconds: float) -> T:
     """One write transaction, tried again with growing, jittered pauses while the record is away.
 
-    A commit whose answer was lost is repeated too; every act here may be.
+    Args:
+        engine: The record.
+        act: What is written. A commit whose answer was lost is repeated too, so it may be.
+        seconds: How long to try.
+
+    Raises:
+        Fenced: The act found its lease lost.
+        RecordUnreachable: The record did not answer for that long.
     """
     deadline = time.monotonic() + seconds
     pause = 0.1

@@ -15,21 +15,25 @@ from contextlib import contextmanager
 from functools import partial
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from db.engine import open_engine, reading, writing
+from db.engine import open_engine, writing
 from db.errors import WrongState
 from db.runners import drop_runner, register_runner, renew_runner, sweeps_to_reconcile
 from db.transitions import fail_sweep, start_sweep
 from service.control.processes import exit_when_orphaned, this_process
-from service.control.recording import connect_queue, connect_recorder
+from service.control.recording import connect_queue, connect_recorder, persist
 from service.logs import configure_logging
 from service.settings import Settings
 from service.version import code_version
+from sweeps.recorder import RecordUnreachable
 
 #: Seconds a runner is trusted after its last sign of life, and between two of them.
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 3.0
+#: Seconds it waits for a record that is away when it begins, and when it ends.
+BEGIN_SECONDS = 60.0
+END_SECONDS = 10.0
 
 
 class SweepCannotRun(Exception):
@@ -38,7 +42,8 @@ class SweepCannotRun(Exception):
 
 def _register(engine: Engine, sweep_id: str) -> int:
     me = this_process()
-    with writing(engine) as conn:
+
+    def register(conn: Connection) -> int:
         epoch = register_runner(
             conn,
             sweep_id,
@@ -48,7 +53,17 @@ def _register(engine: Engine, sweep_id: str) -> int:
             lease_seconds=LEASE_SECONDS,
         )
         start_sweep(conn, sweep_id)
-    return epoch
+        return epoch
+
+    return persist(engine, register, BEGIN_SECONDS)
+
+
+def _unregister(engine: Engine, sweep_id: str, epoch: int) -> None:
+    try:
+        persist(engine, lambda conn: drop_runner(conn, sweep_id, epoch), END_SECONDS)
+    except RecordUnreachable as error:
+        # The scheduler sees that this process is gone.
+        structlog.get_logger().warning("runner not unregistered", error=str(error))
 
 
 @contextmanager
@@ -65,8 +80,7 @@ def _registered(engine: Engine, sweep_id: str) -> Iterator[int]:
     finally:
         closed.set()
         thread.join()
-        with writing(engine) as conn:
-            drop_runner(conn, sweep_id, epoch)
+        _unregister(engine, sweep_id, epoch)
 
 
 def _show_life(engine: Engine, sweep_id: str, epoch: int, closed: threading.Event) -> None:
@@ -120,8 +134,9 @@ def _train_on_ray(settings: Settings, sweep_id: str, epoch: int, address: str) -
 
 def _demand(url: str, sweep_id: str) -> tuple[int, float]:
     """Processors and GPUs a trial of the sweep asks for."""
-    with reading(open_engine(url)) as conn:
-        row = next(row for row in sweeps_to_reconcile(conn) if row["id"] == sweep_id)
+    engine = open_engine(url)
+    rows = persist(engine, sweeps_to_reconcile, BEGIN_SECONDS)
+    row = next(row for row in rows if row["id"] == sweep_id)
     return row["cpu"], row["gpu"]
 
 

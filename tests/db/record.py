@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, func, select
 
 from db.engine import reading, writing
-from db.leasing import ClaimedPack, claim_pack
+from db.leasing import ClaimedPack, claim_pack, complete_pack
 from db.models import packs, seed_runs
 from db.recording import Ended, Lease, Rows, end_seed
 from db.submission import NewConfiguration, NewPack, NewSweep, submit
@@ -127,6 +127,14 @@ def end(
     ended = Ended(seed=seed, state=state, step=step, reason="the last step")
     with writing(engine) as conn:
         return end_seed(conn, lease_of(pack), Rows(), ended, wall_seconds=10.0)
+
+
+def trained(engine: Engine, pack: ClaimedPack) -> None:
+    """End every seed of a pack, and the pack."""
+    for seed in pack.seeds:
+        end(engine, pack, seed)
+    with writing(engine) as conn:
+        assert complete_pack(conn, pack.pack_id, pack.fence)
 
 
 def ask(engine: Engine, question: Callable[..., T], *arguments: Any, **options: Any) -> T:

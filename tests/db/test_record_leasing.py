@@ -251,6 +251,7 @@ def test_a_pack_is_complete_once_every_seed_has_ended(engine: Engine) -> None:
         assert not finish_sweep(conn, sweep_id)
     end(engine, pack, 1, "diverged", 12)
     with writing(engine) as conn:
+        assert not finish_sweep(conn, sweep_id), "its worker still holds the pack"
         assert complete_pack(conn, pack.pack_id, pack.fence)
         assert complete_pack(conn, pack.pack_id, pack.fence)
         assert exhausted(conn, sweep_id)

@@ -5,11 +5,11 @@ from record import (
     ask,
     claim,
     claimed,
-    end,
     lease_of,
     pack_states,
     states,
     submitted,
+    trained,
 )
 from sqlalchemy import Engine
 
@@ -17,7 +17,7 @@ from db import queries
 from db.engine import writing
 from db.errors import LeaseLost, SweepNotFound, WrongState
 from db.giving_back import fail_pack, release_pack
-from db.leasing import ClaimedPack, complete_pack, exhausted, renew
+from db.leasing import ClaimedPack, exhausted, renew
 from db.recording import Rows, write_rows
 from db.runners import register_runner
 from db.states import Desired
@@ -42,13 +42,6 @@ def _kinds(engine: Engine, sweep_id: str) -> list[str]:
 def _given_back(engine: Engine, pack: ClaimedPack) -> None:
     with writing(engine) as conn:
         release_pack(conn, pack.pack_id, pack.fence, None)
-
-
-def _trained(engine: Engine, pack: ClaimedPack) -> None:
-    for seed in pack.seeds:
-        end(engine, pack, seed)
-    with writing(engine) as conn:
-        assert complete_pack(conn, pack.pack_id, pack.fence)
 
 
 def test_a_pause_is_learnt_at_renewal_and_reached_when_the_last_worker_has_left(
@@ -108,7 +101,7 @@ def test_a_worker_that_ends_its_pack_while_the_sweep_pauses_may_finish_the_sweep
     sweep_id = submitted(engine, seeds=1)
     pack = claimed(engine, sweep_id)
     _did(engine, pause, sweep_id)
-    _trained(engine, pack)
+    trained(engine, pack)
     assert _did(engine, finish_sweep, sweep_id)
     assert _state(engine, sweep_id)[0] == "finished"
 
@@ -128,7 +121,7 @@ def test_a_stop_cancels_what_waits_and_lets_finish_what_began(engine: Engine) ->
     again = claimed(engine, sweep_id)
     assert again.pack_id == pack.pack_id
     assert claim(engine, sweep_id) is None
-    _trained(engine, again)
+    trained(engine, again)
     assert ask(engine, exhausted, sweep_id)
     assert _did(engine, finish_sweep, sweep_id)
     assert pack_states(engine, sweep_id) == ["done", "cancelled", "cancelled"]

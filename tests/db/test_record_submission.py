@@ -4,7 +4,18 @@ import time
 from dataclasses import replace
 
 import pytest
-from record import ask, at_once, claimed, end, new_sweep, number, pack_states, states, submitted
+from record import (
+    ask,
+    at_once,
+    claimed,
+    end,
+    new_sweep,
+    number,
+    pack_states,
+    states,
+    submitted,
+    trained,
+)
 from sqlalchemy import Engine
 
 from db import queries
@@ -107,7 +118,7 @@ def test_an_extension_queues_a_finished_sweep_again_and_keeps_its_identity(engin
     with writing(engine) as conn:
         sweep_id, _ = submit(conn, spec)
         start_sweep(conn, sweep_id)
-    end(engine, claimed(engine, sweep_id), 0)
+    trained(engine, claimed(engine, sweep_id))
     with writing(engine) as conn:
         assert finish_sweep(conn, sweep_id)
     assert _extended(engine, sweep_id, range(1, 4)) == 3
@@ -157,7 +168,7 @@ def test_only_what_exists_and_has_not_ended_is_cancelled(engine: Engine) -> None
     with pytest.raises(SweepNotFound), writing(engine) as conn:
         cancel(conn, "01JZ")
     sweep_id = submitted(engine, seeds=1)
-    end(engine, claimed(engine, sweep_id), 0)
+    trained(engine, claimed(engine, sweep_id))
     with writing(engine) as conn:
         finish_sweep(conn, sweep_id)
     with pytest.raises(WrongState, match="is finished"), writing(engine) as conn:
@@ -166,7 +177,7 @@ def test_only_what_exists_and_has_not_ended_is_cancelled(engine: Engine) -> None
 
 def test_retry_queues_failed_seeds_only_in_new_packs(engine: Engine) -> None:
     sweep_id = submitted(engine, seeds=3, max_failures=1)
-    end(engine, claimed(engine, sweep_id), 0)
+    trained(engine, claimed(engine, sweep_id))
     for _ in range(2):
         pack = claimed(engine, sweep_id)
         with writing(engine) as conn:
@@ -177,7 +188,7 @@ def test_retry_queues_failed_seeds_only_in_new_packs(engine: Engine) -> None:
         assert retry(conn, sweep_id) == 0
     assert states(engine, sweep_id) == {0: "finished", 1: "pending", 2: "pending"}
     assert ask(engine, queries.sweep, sweep_id)["state"] == "queued"
-    assert pack_states(engine, sweep_id) == ["leased", "failed", "failed", "pending", "pending"]
+    assert pack_states(engine, sweep_id) == ["done", "failed", "failed", "pending", "pending"]
     assert ask(engine, queries.seeds, sweep_id).items[1]["error"] is None
 
 

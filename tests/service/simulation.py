@@ -426,9 +426,7 @@ class Simulation:
         """One step of all seeds that go on, with its rows; perhaps a checkpoint; the end."""
         pack, active = worker.pack, worker.active
         if not active:
-            self.accepted(worker, lambda conn: complete_pack(conn, pack.pack_id, pack.fence))
-            self.holders.pop(pack.pack_id, None)
-            return False
+            return self.complete(worker)
         if worker.step == 2 and set(active) & set(POISON):
             self.accepted_if_held(
                 worker, lambda conn: fail_pack(conn, pack.pack_id, pack.fence, "it raised")
@@ -463,6 +461,14 @@ class Simulation:
                 repeat=random.random() < 0.3,
             )
         return True
+
+    def complete(self, worker: Worker) -> bool:
+        """The pack is done, or was found to be by a claim that looked for open seeds."""
+        pack, held = worker.pack, self.holds(worker)
+        assert self.write(lambda conn: complete_pack(conn, pack.pack_id, pack.fence))
+        holder = self.holders.pop(pack.pack_id, None)
+        assert holder is worker or not held, "a pack was completed under an old fence"
+        return False
 
     def end(self, worker: Worker, seed: int, random: Random) -> None:
         """One seed has ended."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine import writing
 from ngpu_core.events import CarryThreshold, TrainingEpoch
-from service.control.recording import SqlRecorder, _persist, rows_of
+from service.control.recording import SqlRecorder, persist, rows_of
 from sweeps.recorder import Fenced, RecordUnreachable
 from tests.sweeps.tiny import REVERSE, open_record, queue_of, results, submit_sweep
 
@@ -29,7 +29,7 @@ def away(conn: Connection) -> None:
 def test_a_record_that_comes_back_in_time_is_written(tmp_path: Path) -> None:
     _, engine = open_record(tmp_path)
     answers = iter([away, away, lambda conn: conn.execute(text("SELECT 7")).scalar_one()])
-    assert _persist(engine, lambda conn: next(answers)(conn), seconds=30) == 7
+    assert persist(engine, lambda conn: next(answers)(conn), seconds=30) == 7
 
 
 def test_a_record_that_stays_away_is_given_up_after_the_lease_and_its_grace(
@@ -38,7 +38,7 @@ def test_a_record_that_stays_away_is_given_up_after_the_lease_and_its_grace(
     _, engine = open_record(tmp_path)
     began = time.monotonic()
     with pytest.raises(RecordUnreachable, match="no answer for"):
-        _persist(engine, away, seconds=0.5)
+        persist(engine, away, seconds=0.5)
     assert time.monotonic() - began < 10
 
 
