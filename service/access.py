@@ -6,6 +6,7 @@ address needs follows from its method, unless it is named here.
 
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from sqlalchemy.exc import OperationalError
@@ -13,8 +14,8 @@ from sqlalchemy.exc import OperationalError
 from db.engine import reading, writing
 from db.states import Role
 from db.tokens import Holder, holder_of, needs_note, note_use
-from service.refusals import CrossSite, MissingToken, NotPermitted, WrongToken
-from service.settings import Settings
+from service.refusals import CrossSite, ForeignHost, MissingToken, NotPermitted, WrongToken
+from service.settings import Settings, is_loopback
 
 COOKIE = "ngpu_token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -44,6 +45,7 @@ def authorize(request: Request) -> None:
 
     Raises:
         CrossSite: A page of another site sent it.
+        ForeignHost: Its `Host` is not this service, and no token tells who asks.
         MissingToken: It carries no token.
         WrongToken: Its token is not one, or was revoked.
         NotPermitted: Its token's role is not enough.
@@ -52,6 +54,7 @@ def authorize(request: Request) -> None:
     settings: Settings = request.app.state.settings
     request.state.holder = None
     if not settings.tokens_required:
+        _refuse_other_names(request, settings)
         return
     needed = needed_role(request.scope["endpoint"].__name__, request.method)
     if needed is None:
@@ -66,6 +69,22 @@ def _refuse_other_sites(request: Request) -> None:
     # Without tokens, a page anywhere could make the reader's own browser cancel a sweep.
     if request.method not in _SAFE and request.headers.get("sec-fetch-site") == "cross-site":
         raise CrossSite
+
+
+def _refuse_other_names(request: Request, settings: Settings) -> None:
+    # A page whose own name was made to mean 127.0.0.1 is of the same site as this service, for the
+    # browser: only the name tells (DNS rebinding).
+    host = request.headers.get("host", "")
+    name = _name_in(f"//{host}")
+    if not is_loopback(name) and name != _name_in(settings.server_url):
+        raise ForeignHost(host)
+
+
+def _name_in(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
 
 
 def _holder(request: Request) -> Holder:

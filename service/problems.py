@@ -43,6 +43,7 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     SpecError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RequestValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     refusals.CrossSite: HTTPStatus.FORBIDDEN,
+    refusals.ForeignHost: HTTPStatus.FORBIDDEN,
     refusals.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     refusals.NotPermitted: HTTPStatus.FORBIDDEN,
     refusals.TooManySubmits: HTTPStatus.TOO_MANY_REQUESTS,

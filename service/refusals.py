@@ -56,6 +56,16 @@ class CrossSite(Refusal):
         super().__init__("a page of another site may change nothing here")
 
 
+class ForeignHost(Refusal):
+    """It was asked under a name that is not its own: a page elsewhere may have had it resolved."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"while it needs no tokens this service answers to localhost and 127.0.0.1, not to "
+            f"{shown(host)}: name its address in NGPU_SERVER_URL, or set NGPU_REQUIRE_TOKENS=true"
+        )
+
+
 class Unauthenticated(Refusal):
     """Base of: who asks is not known."""
 

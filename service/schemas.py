@@ -112,7 +112,7 @@ class SweepPreview(Row):
     reused: int = Field(description="Seed runs that this code has trained before: taken over")
     trials: int
     seed_steps: int
-    estimated_hours: float = Field(description="One trial after another")
+    estimated_hours: float = Field(description="One trial after another, without those reused")
     basis: str = Field(description="What the estimate rests on")
     trial_bytes: int = Field(description="Predicted device memory of the largest trial")
     memory_warning: str | None = Field(description="When that exceeds what a trial has")

@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     #: Address the web process listens on.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    #: Where clients find the service; left empty, this host and port.
+    #: Where clients find the service; left empty, this host and port. Without tokens, the only name
+    #: it answers to besides those of loopback.
     server_url: str = Field(default="", validate_default=True)
     #: Whether every request needs a token; None: wherever others than this machine can ask.
     require_tokens: bool | None = None
@@ -74,7 +75,7 @@ class Settings(BaseSettings):
     @field_validator("require_tokens")
     @classmethod
     def _tokens_beyond_loopback(cls, required: bool | None, info: Any) -> bool | None:
-        if required is False and not _is_loopback(info.data.get("host", "")):
+        if required is False and not is_loopback(info.data.get("host", "")):
             raise ValueError("tokens can be off only where the host is 127.0.0.1, ::1 or localhost")
         return required
 
@@ -108,7 +109,7 @@ class Settings(BaseSettings):
     @property
     def tokens_required(self) -> bool:
         """Whether a request needs a token: always, unless only this machine can ask."""
-        return not _is_loopback(self.host) if self.require_tokens is None else self.require_tokens
+        return not is_loopback(self.host) if self.require_tokens is None else self.require_tokens
 
     @property
     def embedded(self) -> bool:
@@ -142,7 +143,8 @@ class Settings(BaseSettings):
         return {f"NGPU_{key.upper()}": str(value) for key, value in values.items()}
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine to itself."""
     if host == "localhost":
         return True
     try:

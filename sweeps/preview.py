@@ -15,6 +15,8 @@ from sweeps.terms import Resources
 LISTED = 20
 #: Measured seconds a step of one seed, or None where there is no measurement.
 History = Callable[[Configuration], float | None]
+#: Of configurations' digests: how many seeds of each need no training.
+Reusable = Callable[[Sequence[str]], Mapping[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +27,12 @@ class Preview:
     #: Points of the grid that `exclude` leaves out.
     excluded: int
     seed_runs: int
+    #: Of these, trained before: their results are taken over.
+    reused: int
     trials: int
     #: Training steps summed over all seed runs, none stopping early.
     seed_steps: int
-    #: Time for all of them, none reused, one trial after another; divide by the trials at once.
+    #: Time for those not reused, one trial after another; divide by the trials at once.
     estimated_hours: float
     #: Where that estimate comes from.
     basis: str
@@ -39,8 +43,6 @@ class Preview:
     #: Smallest difference between two configurations' success fractions that this many seeds show
     #: with 80 % power at the 95 % level.
     detectable_difference: float
-    #: Of every configuration.
-    digests: tuple[str, ...]
     #: The first configurations.
     listed: tuple[Configuration, ...]
 
@@ -50,22 +52,35 @@ def unmeasured(configuration: Configuration) -> None:
     del configuration
 
 
-def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
+def untrained(digests: Sequence[str]) -> Mapping[str, int]:
+    """What such a service can take over."""
+    del digests
+    return {}
+
+
+def preview(
+    spec: SweepSpec, *, history: History = unmeasured, reusable: Reusable = untrained
+) -> Preview:
     """Count a sweep and estimate its cost.
 
     Args:
         spec: The sweep.
         history: Seconds a step of one seed took for a configuration, where that was measured.
+        reusable: How many of the sweep's seeds have a result already, by configuration digest.
     """
     found = configurations(spec)
     seeds = spec.seeds.count
-    steps = {each.position: each.run.training.max_steps * seeds for each in found}
+    known = reusable([each.digest for each in found])
+    steps = {each.position: each.run.training.max_steps for each in found}
+    left = {each.position: seeds - known.get(each.digest, 0) for each in found}
     measured = {each.position: seconds for each in found if (seconds := history(each)) is not None}
     planned = packs(spec, found)
     largest = {plan.configuration: len(plan.seeds) for plan in reversed(planned)}
     rate = gflop_per_second(spec.resources)
     seconds = sum(
-        steps[each.position] * measured.get(each.position, counted_seconds(each.run, rate))
+        left[each.position]
+        * steps[each.position]
+        * measured.get(each.position, counted_seconds(each.run, rate))
         for each in found
     )
     trial_bytes = max(
@@ -75,14 +90,14 @@ def preview(spec: SweepSpec, *, history: History = unmeasured) -> Preview:
         configurations=len(found),
         excluded=spec.points.size - len(found),
         seed_runs=len(found) * seeds,
+        reused=len(found) * seeds - sum(left.values()),
         trials=len(planned),
-        seed_steps=sum(steps.values()),
+        seed_steps=seeds * sum(steps.values()),
         estimated_hours=seconds / 3600,
         basis=_basis(found, measured, rate),
         trial_bytes=trial_bytes,
         memory_warning=_memory_warning(trial_bytes, spec.resources),
         detectable_difference=detectable_difference(seeds),
-        digests=tuple(each.digest for each in found),
         listed=tuple(found[:LISTED]),
     )
 

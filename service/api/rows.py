@@ -1,6 +1,6 @@
 """Rows of the named queries as the API's models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -47,12 +47,9 @@ def estimate(engine: Engine, spec: SweepSpec) -> SweepPreview:
         def seconds_per_step(configuration: Configuration) -> float | None:
             return queries.history_seconds_per_step(conn, digest=configuration.digest)
 
-        found = preview(spec, history=seconds_per_step)
-        known = reusable(conn, found.digests, spec.seeds.all, code_version())
-    counted = {"labels", "reused"}
-    numbers = {key: getattr(found, key) for key in SweepPreview.model_fields if key not in counted}
-    return SweepPreview(
-        **numbers,
-        reused=sum(known.get(digest, 0) for digest in found.digests),
-        labels=[each.label for each in found.listed],
-    )
+        def with_result(digests: Sequence[str]) -> Mapping[str, int]:
+            return reusable(conn, digests, spec.seeds.all, code_version())
+
+        found = preview(spec, history=seconds_per_step, reusable=with_result)
+    numbers = {key: getattr(found, key) for key in SweepPreview.model_fields if key != "labels"}
+    return SweepPreview(**numbers, labels=[each.label for each in found.listed])

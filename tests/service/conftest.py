@@ -36,7 +36,12 @@ def spec_text() -> str:
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
     """Settings of a service whose record and folder are this test's own."""
-    return Settings(home=tmp_path / "home", database_url=database_url, runner="local")
+    return Settings(
+        home=tmp_path / "home",
+        database_url=database_url,
+        runner="local",
+        server_url="http://testserver",  # the name by which `TestClient` asks
+    )
 
 
 @pytest.fixture

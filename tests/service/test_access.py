@@ -160,6 +160,35 @@ def test_a_page_of_another_site_changes_nothing(web: TestClient) -> None:
     assert web.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
+OWN_NAMES = ("localhost", "localhost:8000", "LOCALHOST.", "127.0.0.1:1", "127.8.8.8", "[::1]:8000")
+#: Names a page can have resolved to this machine, and what is not a name at all.
+FOREIGN_NAMES = (
+    "evil.example",
+    "evil.example:8000",
+    "127.0.0.1.evil.example",
+    "10.0.0.1",
+    "[::1",
+    "",
+)
+
+
+@on_sqlite
+def test_without_tokens_it_answers_to_its_own_name_only(
+    web: TestClient, guarded: TestClient
+) -> None:
+    for host in (*OWN_NAMES, "testserver", "testserver:80"):
+        assert web.get("/api/v1/sweeps", headers={"Host": host}).status_code == 200, host
+    for path in ("/api/v1/sweeps", "/api/v1/healthz", "/", "/metrics"):
+        for host in FOREIGN_NAMES:
+            assert web.get(path, headers={"Host": host}).status_code == 403, (path, host)
+    answer = web.post("/api/v1/sql", json={"query": "SELECT 1"}, headers={"Host": "evil.example"})
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:ngpu:foreign-host"
+    assert "NGPU_SERVER_URL" in answer.json()["detail"]
+    # A token is not sent by a browser to another name.
+    assert guarded.get("/api/v1/sweeps", headers={"Host": "evil.example"}).status_code == 401
+
+
 @on_sqlite
 def test_tokens_are_off_only_on_loopback(settings: Settings) -> None:
     def required(**changes: Any) -> bool:

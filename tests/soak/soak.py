@@ -6,9 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from db.engine import open_engine, reading, upgrade
 from service import doctor
-from service.client import Client
+from service.client import TIMEOUT_SECONDS, Client
+from service.collection import collect
 from service.verification import verify
 from tests.soak import record
 from tests.soak.account import Comparison
@@ -61,7 +64,9 @@ class Soak:
         self._began = time.monotonic()
         self._stack = Stack(home, database, cpus)
         self._load = OthersLoad(self._stack)
-        self._client = Client(self._stack.settings.server_url)
+        url = self._stack.settings.server_url
+        self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS)
+        self._client = Client(url, http=self._http)
         self._workload = Workload(seed, seeds)
         self._wishes: list[Wish] = []
         self._submitted = 0
@@ -83,6 +88,8 @@ class Soak:
         drained = self._drain(faults.wishes)
         attempts = self._read(record.attempts)
         reference |= self._train_the_rest(reference)
+        collected = len(collect(self._engine, self._stack.settings.checkpoints).files)
+        complaints = self._doctor()
         statuses = self._stack.close()
         report = {
             "seed": self._seed,
@@ -100,6 +107,8 @@ class Soak:
                 "scheduler": self._stack.scheduler.restarts,
             },
             "exit_statuses": statuses,
+            "checkpoints_collected": collected,
+            "doctor": complaints,
             "attempts_a_seed_run": round(attempts[1] / max(attempts[0], 1), 3),
             **self._account(reference),
         }
@@ -111,7 +120,7 @@ class Soak:
         if self._faults is not None:
             self._faults.settle(at_once=True)
         self._stack.kill()
-        self._client.close()
+        self._http.close()
         self._engine.dispose()
 
     # phases
@@ -202,14 +211,13 @@ class Soak:
             "compared": asdict(comparison),
             "verified": len(proofs),
             "not_whole": [found for found in proofs if found],
-            "doctor": [
-                f"{verdict.check}: {verdict.says}"
-                for verdict in doctor.examine(self._stack.settings)
-                if verdict.ok is False and verdict.check not in ("scheduler",)
-            ],
             "invariants_broken": list(self._broken),
             "processes_left": self._processes_left(),
         }
+
+    def _doctor(self) -> list[str]:
+        found = doctor.examine(self._stack.settings)
+        return [f"{one.check}: {one.says}" for one in found if not one.ok]
 
     def _verify(self, sweep: str) -> list[str]:
         proof = self._read(lambda conn: verify(conn, sweep, self._stack.settings.checkpoints))

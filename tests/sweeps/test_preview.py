@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from spec_documents import documents
 
 from ngpu_core.statistics import detectable_difference
@@ -78,6 +79,18 @@ def test_with_history_the_hours_are_measured_and_say_so() -> None:
 
     assert seen.estimated_hours == pytest.approx(2.0)
     assert seen.basis.startswith("measured: ")
+
+
+@given(known=st.lists(st.integers(0, 10), min_size=2, max_size=2))
+def test_hours_are_of_the_seed_runs_that_need_training(known: list[int]) -> None:
+    seen = preview(
+        load_spec(DOCUMENT),
+        history=lambda configuration: 0.36,
+        reusable=lambda digests: dict(zip(digests, known, strict=True)),
+    )
+
+    assert (seen.seed_runs, seen.reused) == (20, sum(known))
+    assert seen.estimated_hours == pytest.approx(2.0 * (20 - sum(known)) / 20)
 
 
 def test_a_partly_measured_sweep_says_for_how_many() -> None:
