@@ -42,7 +42,7 @@ def ensure_reader(url: URL, relations: Sequence[str]) -> Reader:
         with engine.begin() as conn:
             name = f"{conn.scalar(text('SELECT current_database()'))[:50]}_sql"
             password = _password(conn)
-            if password is None or not _may_read(conn, name, relations):
+            if password is None or not _is_as_it_should(conn, name, relations):
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
                 password = _password(conn) or _new_password(conn)
                 _make(conn, Reader(name=name, password=password), relations)
@@ -71,13 +71,27 @@ def _new_password(conn: Connection) -> str:
     return password
 
 
-def _may_read(conn: Connection, name: str, relations: Sequence[str]) -> bool:
+def _is_as_it_should(conn: Connection, name: str, relations: Sequence[str]) -> bool:
     if not conn.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}):
         return False
     # A migration that makes a view anew takes the permission away with the old one.
     question = """SELECT bool_and(has_table_privilege(:name, relation, 'SELECT'))
 FROM unnest(CAST(:all AS text[])) relation"""
-    return bool(conn.scalar(text(question), {"name": name, "all": list(relations)}))
+    may_read = conn.scalar(text(question), {"name": name, "all": list(relations)})
+    return bool(may_read) and not _writers(conn)
+
+
+def _writers(conn: Connection) -> Sequence[str]:
+    """Functions that write although nobody may write, if the record's owner can close them.
+
+    `pg_logical_emit_message` fills the server's log, in a read-only transaction too and whatever
+    becomes of it; PostgreSQL lets everybody call it.
+    """
+    question = """SELECT CAST(CAST(f.oid AS regprocedure) AS text) FROM pg_proc f
+CROSS JOIN LATERAL aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) granted
+WHERE f.proname = 'pg_logical_emit_message' AND granted.grantee = 0
+AND pg_has_role(current_user, f.proowner, 'MEMBER')"""
+    return conn.scalars(text(question)).all()
 
 
 def _make(conn: Connection, reader: Reader, relations: Sequence[str]) -> None:
@@ -99,3 +113,5 @@ def _make(conn: Connection, reader: Reader, relations: Sequence[str]) -> None:
     raw.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, role))
     names = SQL(", ").join(Identifier(relation) for relation in relations)
     raw.execute(SQL("GRANT SELECT ON {} TO {}").format(names, role))
+    for function in _writers(conn):
+        raw.execute(SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(SQL(function)))

@@ -53,8 +53,8 @@ class Watched:
         page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
-        # Chromium itself reports an answer of 404 or 422, which some tests ask for.
-        refusal = re.search("the server responded with a status of 4(04|22)", message.text)
+        # Chromium itself reports an answer of 401, 404 or 422, which some tests ask for.
+        refusal = re.search("the server responded with a status of 4(01|04|22)", message.text)
         if message.type in ("error", "warning") and not refusal:
             self.errors.append(message.text)
 

@@ -157,6 +157,10 @@ POSTGRESQL = [
     "SELECT pg_rotate_logfile()",
     "SELECT pg_switch_wal()",
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
+    "SELECT pg_logical_emit_message(false, 'x', 'y')",
+    "SELECT pg_logical_emit_message(true, 'x', 'y'::bytea)",
+    "SELECT query_to_xml('SELECT pg_logical_' || 'emit_message(false, ''x'', ''y'')', "
+    "true, false, '')",
     "SELECT nextval('seed_runs_id_seq')",
     "SELECT setval('seed_runs_id_seq', 1)",
     "SELECT query_to_xml('SELECT * FROM secrets', true, false, '')",
