@@ -36,6 +36,7 @@ from service.control.reconcile import (
     reconcile,
 )
 from tests.db.record import evaluation, new_sweep
+from tests.service.queue_rules import look
 
 #: Steps of every seed run.
 STEPS = 4
@@ -58,8 +59,12 @@ class Clock:
     def strftime(self, form: str, moment: str, change: str = "0 seconds") -> str:
         """SQLite's function of the name, as far as `db.clock` calls it."""
         assert moment == "now"
-        later = EPOCH + timedelta(seconds=self.seconds + float(change.split()[0]))
-        return later.isoformat(sep=" ", timespec="milliseconds")
+        return self.text(float(change.split()[0]))
+
+    def text(self, later: float = 0.0) -> str:
+        """A time so many seconds from now, as the record writes it."""
+        then = EPOCH + timedelta(seconds=self.seconds + later)
+        return then.isoformat(sep=" ", timespec="milliseconds")
 
 
 def memory_record(clock: Clock) -> Engine:
@@ -118,6 +123,8 @@ class Simulation:
         self.runners: dict[str, Runner] = {}
         #: Workers whose runner is gone, and which do not know that their packs are.
         self.zombies: list[Worker] = []
+        #: Runners that everyone thinks dead, or that another has replaced, and which go on.
+        self.ghosts: list[Runner] = []
         #: The model: who holds which pack, and what may not change any more.
         self.holders: dict[int, Worker] = {}
         self.expected: dict[str, int] = {}
@@ -157,6 +164,8 @@ class Simulation:
             (6, self.runner),
             (12, self.worker),
             (6, self.zombie),
+            (2, self.ghost),
+            (1, self.stale),
             (3, self.crash),
             (2, self.wait),
         ]
@@ -230,9 +239,13 @@ class Simulation:
 
     def tick(self, random: Random) -> None:
         """One look of the scheduler, which may die between any two of its actions."""
-        taken = self.write(expire_leases)
-        taken += self.write(lambda conn: take_stalled(conn, STALL_SECONDS))
-        for pack_id in taken:
+        leased = self.rows("SELECT id FROM packs WHERE state = 'leased'")
+        before = {pack_id: self.charged(pack_id) for (pack_id,) in leased}
+        expired = self.write(expire_leases)
+        for pack_id in expired:
+            self.taken_back(pack_id, before[pack_id], fault=True)
+        stalled = self.write(lambda conn: take_stalled(conn, STALL_SECONDS))
+        for pack_id in (*expired, *stalled):
             self.holders.pop(pack_id, None)
         with reading(self.engine) as conn:
             rows = {row["id"]: row for row in runners.sweeps_to_reconcile(conn)}
@@ -243,6 +256,30 @@ class Simulation:
                 self.perform(action, rows[action.sweep_id])
             except WrongState:
                 continue
+
+    def stale(self, random: Random) -> None:
+        """Another scheduler, or one whose facts are old, acts: the guards decide, not the facts."""
+        ids = sorted(self.expected)
+        if not ids:
+            return
+        sweep_id = random.choice(ids)
+        acts: list[Callable[[], Any]] = [
+            lambda: self.write(lambda conn: transitions.finish_sweep(conn, sweep_id)),
+            lambda: self.write(lambda conn: transitions.rest_sweep(conn, sweep_id)),
+            lambda: self.write(lambda conn: transitions.start_sweep(conn, sweep_id)),
+            lambda: self.replace(sweep_id),
+        ]
+        try:
+            random.choice(acts)()
+        except WrongState:
+            return
+
+    def replace(self, sweep_id: str) -> None:
+        """A second runner registers itself while the first one lives."""
+        former = self.runners.get(sweep_id)
+        self.start(sweep_id)
+        if former is not None:
+            self.ghosts.append(former)
 
     def facts(self, row: dict[str, Any]) -> SweepFacts:
         """What the real scheduler would know."""
@@ -299,9 +336,10 @@ class Simulation:
 
     def end_runner(self, runner: Runner, *, in_order: bool) -> None:
         """It ends: in order with its packs given back, or killed with its workers left over."""
-        del self.runners[runner.sweep_id]
+        if self.runners.get(runner.sweep_id) is runner:
+            del self.runners[runner.sweep_id]
         if not in_order:
-            self.zombies += runner.workers
+            self.ghosts.append(runner)
             return
         for worker in runner.workers:
             self.give_back(worker)
@@ -323,8 +361,25 @@ class Simulation:
             self.claim(runner)
         return None
 
+    def ghost(self, random: Random) -> None:
+        """A runner that everyone thinks dead goes on, or really dies and leaves its workers."""
+        if not self.ghosts:
+            return
+        runner = random.choice(self.ghosts)
+        if random.random() < 0.4:
+            self.ghosts.remove(runner)
+            self.zombies += runner.workers
+        elif runner.workers and random.random() < 0.5:
+            worker = random.choice(runner.workers)
+            if not self.act(worker, random):
+                runner.workers.remove(worker)
+        else:
+            self.claim(runner)
+
     def claim(self, runner: Runner) -> None:
         """One look of the searcher at the queue."""
+        with reading(self.engine) as conn:
+            before = look(conn, self.clock.text())
         pack = self.write(
             lambda conn: claim_pack(
                 conn,
@@ -337,11 +392,11 @@ class Simulation:
         if pack is None:
             with reading(self.engine) as conn:
                 over = exhausted(conn, runner.sweep_id)
-            if over and not runner.workers:
+            if over and not runner.workers and runner not in self.ghosts:
                 self.end_runner(runner, in_order=True)
             return
-        ((wish,),) = self.rows(f"SELECT desired FROM sweeps WHERE id = '{runner.sweep_id}'")
-        assert wish in TRAINING, "a pack was claimed against its user's wish"
+        broken = before.broken(runner.sweep_id, pack.pack_id, runner.epoch)
+        assert not broken, f"a claim broke a rule: {broken}"
         former = self.holders.get(pack.pack_id)
         assert former is None or not self.holds(former) or former.pack.fence < pack.fence
         assert len({ref.step for ref in pack.resume}) <= 1
@@ -401,9 +456,27 @@ class Simulation:
     def give_back(self, worker: Worker, error: str | None = None) -> None:
         """Release a pack, harmlessly when it is another's."""
         pack = worker.pack
+        charged = self.charged(pack.pack_id)
         fate = self.write(lambda conn: release_pack(conn, pack.pack_id, pack.fence, error))
         if fate != Fate.LOST:
             assert self.holders.pop(pack.pack_id) is worker
+            self.taken_back(pack.pack_id, charged, fault=error is not None)
+
+    def charged(self, pack_id: int) -> tuple[int, int]:
+        """How many faults of its training, and of others, a pack was charged with."""
+        ((own, others),) = self.rows(
+            f"SELECT user_attempts, infra_attempts FROM packs WHERE id = {pack_id}"
+        )
+        return own, others
+
+    def taken_back(self, pack_id: int, before: tuple[int, int], *, fault: bool) -> None:
+        """A pack that waits again after somebody else's fault: counted as that, and rested."""
+        ((state, rest),) = self.rows(f"SELECT state, not_before FROM packs WHERE id = {pack_id}")
+        if state != "pending":
+            return
+        assert self.charged(pack_id) == (before[0], before[1] + fault), "charged to the wrong one"
+        rested = rest is not None and rest > self.clock.text()
+        assert rested == fault, "a pack rests after a fault, and only then"
 
     def act(self, worker: Worker, random: Random) -> bool:
         """What a trial does next; whether the worker goes on."""
@@ -485,7 +558,11 @@ class Simulation:
         """Out of memory: again from the start, or a damaged checkpoint."""
         pack = worker.pack
         if random.random() < 0.5:
-            self.accepted(worker, lambda conn: forget_checkpoints(conn, pack.pack_id, pack.fence))
+            self.accepted(
+                worker,
+                lambda conn: forget_checkpoints(conn, pack.pack_id, pack.fence),
+                renews=False,
+            )
             self.give_back(worker, "a damaged checkpoint")
             return False
         at = self.rows(
@@ -499,12 +576,22 @@ class Simulation:
         return True
 
     def accepted(
-        self, worker: Worker, act: Callable[[Connection], Any], *, repeat: bool = False
+        self,
+        worker: Worker,
+        act: Callable[[Connection], Any],
+        *,
+        repeat: bool = False,
+        renews: bool = True,
     ) -> Any:
         """A write that the record took; the model must agree that the worker was the holder."""
         result = self.write(act)
         holder = self.holders.get(worker.pack.pack_id)
         assert holder is worker, "a row was written under an old fence"
+        if self.holds(worker) and renews:
+            ((until,),) = self.rows(
+                f"SELECT lease_until FROM packs WHERE id = {worker.pack.pack_id}"
+            )
+            assert until == self.clock.text(LEASE_SECONDS), "a write must renew the lease"
         if repeat:  # the answer to the commit was lost
             self.write(act)
         return result
@@ -593,7 +680,12 @@ BROKEN = {
     "SELECT r.id FROM seed_runs r JOIN packs p ON p.id = r.pack_id "
     "WHERE r.state = 'running' AND p.state <> 'leased'": "a seed runs that nobody trains",
     "SELECT s.id FROM sweeps s JOIN packs p ON p.sweep_id = s.id WHERE s.state IN "
-    "('finished', 'cancelled', 'failed') AND p.state = 'leased'": "an ended sweep is trained",
+    "('finished', 'cancelled', 'failed') AND p.state IN ('pending', 'leased')": (
+        "an ended sweep has open packs"
+    ),
+    "SELECT s.id FROM sweeps s WHERE s.state NOT IN ('failed', 'cancelled') "
+    "AND s.max_failed_seeds < (SELECT COUNT(*) FROM seed_runs r WHERE r.sweep_id = s.id "
+    "AND r.state = 'failed')": "too many seeds have failed",
     "SELECT s.id FROM sweeps s JOIN seed_runs r ON r.sweep_id = s.id WHERE s.state IN "
     "('finished', 'cancelled', 'failed') AND r.state IN ('pending', 'running')": (
         "an ended sweep has open seeds"

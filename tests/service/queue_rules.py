@@ -1,0 +1,77 @@
+"""Which packs may be claimed, said a second time: plainly, from all rows, without SQL's help."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from db.states import OPEN_SWEEPS, TRAINING, Desired, PackState
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The rows that decide about a claim, just before it; times are texts that compare."""
+
+    now: str
+    sweeps: dict[str, Row]
+    packs: dict[int, Row]
+    runners: dict[str, Row]
+
+    def broken(self, sweep_id: str, pack_id: int, epoch: int) -> list[str]:
+        """The rules that a runner of this epoch breaks by claiming this pack."""
+        sweep, pack = self.sweeps[sweep_id], self.packs[pack_id]
+        inherited = pack["state"] == PackState.LEASED
+        began = pack["fence"] > 0 or pack["parent_id"] is not None
+        rules = {
+            "its sweep is to be trained": self._wanted(sweep),
+            "the runner is the newest": sweep["runner_epoch"] <= epoch,
+            "a held pack is a former runner's": not inherited or pack["epoch"] < epoch,
+            "nobody holds it, or a former runner": pack["state"] in ("pending", "leased"),
+            "a pack that failed has rested": inherited or self._due(pack),
+            "a stopping sweep begins nothing": sweep["desired"] != Desired.STOP or began,
+            "it has room for one more trial": inherited or self._room(sweep),
+            "none of a greater priority waits": inherited or not self._outranked(sweep),
+        }
+        return [rule for rule, holds in rules.items() if not holds]
+
+    def _wanted(self, sweep: Row) -> bool:
+        return sweep["state"] in OPEN_SWEEPS and sweep["desired"] in TRAINING
+
+    def _due(self, pack: Row) -> bool:
+        return pack["not_before"] is None or pack["not_before"] <= self.now
+
+    def _of(self, sweep: Row) -> Sequence[Row]:
+        return [pack for pack in self.packs.values() if pack["sweep_id"] == sweep["id"]]
+
+    def _room(self, sweep: Row) -> bool:
+        most = sweep["max_concurrent_trials"]
+        return most is None or most > sum(pack["state"] == "leased" for pack in self._of(sweep))
+
+    def _outranked(self, sweep: Row) -> bool:
+        return any(
+            other["priority"] > sweep["priority"]
+            and self._wanted(other)
+            and self._room(other)
+            and other["id"] in self.runners
+            and self.runners[other["id"]]["lease_until"] >= self.now
+            and any(pack["state"] == "pending" and self._due(pack) for pack in self._of(other))
+            for other in self.sweeps.values()
+        )
+
+
+def look(conn: Connection, now: str) -> Moment:
+    """The record at this moment."""
+
+    def rows(table: str, key: str) -> dict[Any, Row]:
+        found = conn.exec_driver_sql(f"SELECT * FROM {table}").mappings()
+        return {row[key]: dict(row) for row in found}
+
+    return Moment(
+        now=now,
+        sweeps=rows("sweeps", "id"),
+        packs=rows("packs", "id"),
+        runners=rows("runners", "sweep_id"),
+    )
