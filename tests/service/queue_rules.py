@@ -1,10 +1,9 @@
 """Which packs may be claimed, said a second time: plainly, from all rows, without SQL's help."""
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from sqlalchemy import Connection
 
 from db.states import OPEN_SWEEPS, TRAINING, Desired, PackState
 
@@ -19,6 +18,8 @@ class Moment:
     sweeps: dict[str, Row]
     packs: dict[int, Row]
     runners: dict[str, Row]
+    #: Packs with seed runs that have not ended.
+    unfinished: set[int]
 
     def broken(self, sweep_id: str, pack_id: int, epoch: int) -> list[str]:
         """The rules that a runner of this epoch breaks by claiming this pack."""
@@ -32,7 +33,7 @@ class Moment:
             "nobody holds it, or a former runner": pack["state"] in ("pending", "leased"),
             "a pack that failed has rested": inherited or self._due(pack),
             "a stopping sweep begins nothing": sweep["desired"] != Desired.STOP or began,
-            "it has room for one more trial": inherited or self._room(sweep),
+            "it has room for one more trial": inherited or self._room(sweep, epoch),
             "none of a greater priority waits": inherited or not self._outranked(sweep),
         }
         return [rule for rule, holds in rules.items() if not holds]
@@ -46,9 +47,16 @@ class Moment:
     def _of(self, sweep: Row) -> Sequence[Row]:
         return [pack for pack in self.packs.values() if pack["sweep_id"] == sweep["id"]]
 
-    def _room(self, sweep: Row) -> bool:
+    def _room(self, sweep: Row, epoch: int = 0) -> bool:
         most = sweep["max_concurrent_trials"]
-        return most is None or most > sum(pack["state"] == "leased" for pack in self._of(sweep))
+        trained = [
+            pack
+            for pack in self._of(sweep)
+            # A claim closes what a former runner's worker had only to say was done.
+            if pack["state"] == PackState.LEASED
+            and (pack["id"] in self.unfinished or pack["epoch"] >= epoch)
+        ]
+        return most is None or most > len(trained)
 
     def _outranked(self, sweep: Row) -> bool:
         return any(
@@ -62,14 +70,18 @@ class Moment:
         )
 
 
-def look(conn: Connection, now: str) -> Moment:
+def look(connection: sqlite3.Connection, now: str) -> Moment:
     """The record at this moment."""
 
     def rows(table: str, key: str) -> dict[Any, Row]:
-        found = conn.exec_driver_sql(f"SELECT * FROM {table}").mappings()
-        return {row[key]: dict(row) for row in found}
+        found = connection.execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in found.description]
+        listed = [dict(zip(names, row, strict=True)) for row in found]
+        return {row[key]: row for row in listed}
 
+    open_seeds = "SELECT DISTINCT pack_id FROM seed_runs WHERE state IN ('pending', 'running')"
     return Moment(
+        unfinished={row[0] for row in connection.execute(open_seeds)},
         now=now,
         sweeps=rows("sweeps", "id"),
         packs=rows("packs", "id"),

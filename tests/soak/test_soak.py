@@ -1,0 +1,25 @@
+"""A soak of minutes: random faults in the real service, and not one number lost or changed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.soak.soak import Soak
+from tests.soak.stack import Postgres
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_three_minutes_of_faults_change_no_number(tmp_path: Path) -> None:
+    database = Postgres()
+    try:
+        soak = Soak(tmp_path, database, seed=7, mean_seconds=10.0, seeds=2)
+        try:
+            report = soak.run(undisturbed_minutes=0.5, minutes=3)
+        finally:
+            soak.close()
+    finally:
+        database.close()
+    assert report["faults_fired"] >= 8
+    assert report["compared"]["seed_runs"] >= 6
+    assert report["holds"], report
