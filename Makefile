@@ -41,6 +41,10 @@ test: $(STAMP) check browser  ## check, then every test that is not slow
 test-all: $(STAMP) check browser  ## the slow tests too
 	$(BIN)/pytest -m "slow or not slow"
 
+.PHONY: soak
+soak: $(STAMP)  ## 10 quiet minutes, then an hour of random faults in the real service; SOAK="--minutes 5 --seed 2"
+	$(BIN)/python -m tests.soak $(SOAK)
+
 .PHONY: browser
 browser:  # the browser tests drive Debian's Chromium; without it they are skipped and say so
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

@@ -15,13 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import structlog
 from ray import tune
+from ray.tune.execution import tune_controller
 from ray.tune.search import Searcher
+from ray.tune.utils.object_cache import _ObjectCache
 
 from sweeps.recorder import Fenced, PackQueue, PackWork, Recorder
 
@@ -78,6 +81,7 @@ def run_on_ray(
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
     ray.init(address=address, log_to_driver=True, logging_level="warning")
     hand = _Hand(connect_queue)
+    tune_controller._ObjectCache = partial(_ActorCache, hand)
     try:
         fitting = _fit(demand)
         trainable = tune.with_parameters(
@@ -153,6 +157,8 @@ class _Hand:
         self._lock = threading.Lock()
         self._live: dict[str, PackWork] = {}
         self._waiting: dict[int, PackWork] = {}
+        #: Whether the queue had nothing to lease since a trial began or ended.
+        self.idle = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Hand, (self._connect_queue,)
@@ -173,6 +179,7 @@ class _Hand:
     def take(self, trial_id: str, work: PackWork) -> None:
         """Hold a pack that was claimed for a trial."""
         with self._lock:
+            self.idle = False
             self._live[trial_id] = work
             self._waiting[work.pack_id] = work
 
@@ -184,6 +191,7 @@ class _Hand:
     def ended(self, trial_id: str) -> None:
         """The trial's slot is free."""
         with self._lock:
+            self.idle = False
             work = self._live.pop(trial_id, None)
             if work is not None:
                 self._waiting.pop(work.pack_id, None)
@@ -224,6 +232,24 @@ class _Hand:
             _warn("lease of a waiting pack not renewed", error, pack=work.pack_id)
 
 
+class _ActorCache(_ObjectCache):
+    """Tune's actors without a trial, given up while there is nothing to lease.
+
+    Tune keeps one in case another trial comes, and with it a processor, which a sweep of a greater
+    priority may be waiting for while this one may lease nothing: on one processor, for ever.
+    """
+
+    def __init__(self, hand: _Hand, may_keep_one: bool = True) -> None:
+        super().__init__(may_keep_one=may_keep_one)
+        self._hand = hand
+
+    def flush_cached_objects(self, force_all: bool = False) -> Iterator[Any]:
+        """The actors to end now."""
+        self._may_keep_one = not self._hand.idle
+        yield from super().flush_cached_objects(force_all=force_all)
+        self._may_keep_one = True
+
+
 class PackSearcher(Searcher):
     """Tune's source of trials: packs leased from the queue.
 
@@ -245,6 +271,7 @@ class PackSearcher(Searcher):
             work = self._hand.queue.claim()
             if work is None:
                 self._vain = now
+                self._hand.idle = True
                 return Searcher.FINISHED if self._hand.queue.exhausted() else None
         except Exception as error:
             self._vain = now

@@ -48,7 +48,7 @@ class Service:
     """A home, its record, and the processes started on it."""
 
     def __init__(self, home: Path, runner: str, **more: Any) -> None:
-        self.settings = Settings(home=home, runner=runner, cpus=2, port=0, **more)
+        self.settings = Settings(home=home, runner=runner, port=0, **{"cpus": 2, **more})
         self.settings.make_home()
         self.url, self.engine = open_record(home)
         self.process: subprocess.Popen[bytes] | None = None

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from db.engine import reading
 from db.models import packs
 from sweeps.local_runner import run_locally
-from tests.service.live import LONG, Service, running, wait_until
+from tests.service.live import LONG, Service, running, wait_for_end, wait_for_rows, wait_until
 from tests.sweeps.tiny import open_record, queue_of, recorders, results, submit_sweep
 
 PACKS = [[0], [1], [2]]
@@ -41,22 +41,37 @@ class Looks:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_greater_priority_goes_first_and_no_sweep_has_more_trials_than_it_may(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, "ray") as service:
         smaller = submit_sweep(service.engine, [LONG], PACKS, priority=0, max_concurrent_trials=1)
-        greater = submit_sweep(service.engine, [LONG], PACKS, priority=1, max_concurrent_trials=2)
+        greater = submit_sweep(service.engine, [LONG], PACKS, priority=1)
         looks = Looks(greater, smaller)
         service.start()
-        wait_until(lambda: looks.look(service), 400, service.log)
+        wait_until(lambda: looks.look(service), 600, service.log)
         assert not looks.wrong, "the smaller one was trained while the greater one waited"
         # There is room for two: the first limit is what the machine has, the second is the sweep's.
         assert looks.most == {greater: 2, smaller: 1}
         alone = _alone(tmp_path / "alone")
         assert results(service.engine, greater) == alone
         assert results(service.engine, smaller) == alone
+        assert service.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sweep_gives_its_only_processor_to_one_that_goes_first(tmp_path: Path) -> None:
+    with running(tmp_path, "ray", cpus=1) as service:
+        smaller = submit_sweep(service.engine, [LONG], PACKS, priority=0)
+        service.start()
+        wait_for_rows(service, smaller)
+        greater = submit_sweep(service.engine, [LONG], PACKS, priority=1)
+        wait_for_end(service, greater, seconds=400)
+        assert service.state(smaller) == "running"
+        wait_for_end(service, smaller, seconds=400)
+        assert results(service.engine, greater) == results(service.engine, smaller)
         assert service.stop() == 0
 
 

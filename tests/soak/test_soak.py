@@ -1,5 +1,6 @@
 """A soak of minutes: random faults in the real service, and not one number lost or changed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tests.soak.soak import Soak
 from tests.soak.stack import Postgres
 
 
+@pytest.mark.skipif(shutil.which("pg_config") is None, reason="its own PostgreSQL is crashed")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_three_minutes_of_faults_change_no_number(tmp_path: Path) -> None:
