@@ -189,6 +189,10 @@ def _wrong_value(one: Mapping[str, Any], missing: list[str]) -> WrongValue:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400 and error.__cause__ is not None:
+        # FastAPI's word for a body that is no text, or nested too deep, as opposed to bad JSON.
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return problem_response(request, status, "the body cannot be read as JSON")
     detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is nothing at {request.url.path[:200]}"

@@ -156,6 +156,16 @@ REFUSALS = [
 ]
 
 
+@on_sqlite
+@pytest.mark.parametrize("content", [b"\x15\x88\xff", b'"\xd8', b"[" * 200_000])
+def test_a_body_that_is_no_json_at_all_is_said_to_be_that(web: TestClient, content: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    for verb in ("priority", "extend"):
+        answer = web.post(f"{SWEEPS}/{NOTHING}/{verb}", content=content, headers=headers)
+        assert problem(answer, 422)["detail"]
+    assert problem(web.post("/api/v1/sql", content=content, headers=headers), 422)
+
+
 def test_every_refusal_is_a_problem(web: TestClient) -> None:
     for method, path, status in REFUSALS:
         problem(web.request(method, path), status)
