@@ -66,7 +66,7 @@ def test_a_sweep_gives_its_only_processor_to_one_that_goes_first(tmp_path: Path)
     with running(tmp_path, "ray", cpus=1) as service:
         smaller = submit_sweep(service.engine, [LONG], PACKS, priority=0)
         service.start()
-        wait_for_rows(service, smaller)
+        wait_for_rows(service, smaller, seconds=300)
         greater = submit_sweep(service.engine, [LONG], PACKS, priority=1)
         wait_for_end(service, greater, seconds=400)
         assert service.state(smaller) == "running"

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from tests.soak.soak import Soak
 from tests.soak.stack import ForeignDatabase, Postgres
+from tests.soak.workload import STEPS
 
 MOST_RATIO = 1.5
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--mean-seconds", type=float, default=20.0, help="between two faults")
     parser.add_argument("--cpus", type=int, default=2, help="processors that trials may use")
     parser.add_argument("--seeds", type=int, default=12, help="of a sweep's every configuration")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a seed run")
     parser.add_argument("--database-url", help="an empty database; without it a server is started")
     parser.add_argument("--home", type=Path, help="kept; without it a temporary folder")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -59,6 +61,7 @@ def _soak(
         cpus=arguments.cpus,
         mean_seconds=arguments.mean_seconds,
         seeds=arguments.seeds,
+        steps=arguments.steps,
         say=say,
     )
     try:

@@ -19,7 +19,7 @@ from tests.soak.faults import Faults, Say
 from tests.soak.load import OthersLoad
 from tests.soak.stack import ForeignDatabase, Postgres, Stack
 from tests.soak.user import Wish
-from tests.soak.workload import Workload, spec
+from tests.soak.workload import STEPS, Workload
 
 LOOK_SECONDS = 0.2
 #: Seconds between two looks at how much waits; if it is less than a sweep, another one comes.
@@ -27,8 +27,8 @@ FEED_SECONDS = 1.0
 #: Seed runs that must have ended before the undisturbed rate is measured: everything is warm.
 WARM_SEED_RUNS = 6
 REPORT_SECONDS = 60.0
-#: Longest wait for all sweeps to end after the last fault, and for all processes at the end.
-DRAIN_SECONDS = 1200.0
+#: Longest wait for the first seed runs and for all sweeps to end, and for all processes to.
+DRAIN_SECONDS = 1800.0
 LEAVE_SECONDS = 60.0
 
 
@@ -42,6 +42,7 @@ class Soak:
         cpus: Processors that trials may use.
         mean_seconds: Between two faults.
         seeds: Of a sweep's every configuration.
+        steps: Of a seed run.
         say: Told what happens.
     """
 
@@ -54,6 +55,7 @@ class Soak:
         cpus: int = 2,
         mean_seconds: float = 20.0,
         seeds: int = 12,
+        steps: int = STEPS,
         say: Say = print,
     ) -> None:
         self._say = say
@@ -67,7 +69,7 @@ class Soak:
         url = self._stack.settings.server_url
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT_SECONDS)
         self._client = Client(url, http=self._http)
-        self._workload = Workload(seed, seeds)
+        self._workload = Workload(seed, seeds, steps)
         self._wishes: list[Wish] = []
         self._submitted = 0
         self._fed = self._reported = 0.0
@@ -76,7 +78,7 @@ class Soak:
 
     def run(self, *, undisturbed_minutes: float, minutes: float) -> dict[str, Any]:
         """The whole soak; its report."""
-        self._until(self._warm, seconds=300)
+        self._until(self._warm, seconds=DRAIN_SECONDS)
         calm = self._phase("undisturbed", undisturbed_minutes)
         reference = set(self._ended("finished"))
         faults = self._faults = Faults(
@@ -182,7 +184,7 @@ class Soak:
         self._tell(f"{len(missing)} seeds are trained undisturbed, to compare with")
         before = set(self._ended("finished"))
         for first, count in _stretches(missing):
-            body = spec(f"reference {first}", first=first, seeds=count)
+            body = self._workload.twins(first, count)
             self._wishes.append(Wish("submit", lambda client, body=body: self._send(client, body)))
         self._until(self._settled, seconds=DRAIN_SECONDS)
         return set(self._ended("finished")) - before

@@ -14,7 +14,6 @@ _NEURAL_GPU = {
     "model.height": 2,
     "training.min_length": 3,
     "training.max_length": 6,
-    "training.max_steps": 7000,
 }
 _GRID = {
     "reverse": {**_NEURAL_GPU, "training.tasks": ["rev"]},
@@ -23,17 +22,19 @@ _GRID = {
         "model.family": "diagonal_neural_gpu",
         "model.filters": 8,
         "training.tasks": ["dup"],
-        "training.max_steps": 5000,
     },
 }
+#: Steps of a seed run: some five seconds of one processor.
+STEPS = 6000
 
 
-def spec(name: str, *, first: int, seeds: int, **more: Any) -> dict[str, Any]:
-    """A sweep of all configurations, some five seconds of one processor a seed run."""
+def spec(name: str, *, first: int, seeds: int, steps: int, **more: Any) -> dict[str, Any]:
+    """A sweep of all configurations."""
+    training = {"batch_size": 8, "steps_per_epoch": 100, "bins": [5, 9, 13], "max_steps": steps}
     return {
         "name": name,
         "base": {
-            "training": {"batch_size": 8, "steps_per_epoch": 100, "bins": [5, 9, 13]},
+            "training": training,
             "evaluation": {"lengths": [7, 11], "sequences": 32, "every": 500},
         },
         "grid": {"task": _GRID},
@@ -49,13 +50,19 @@ class Workload:
     Args:
         seed: Of the generator they are drawn from.
         seeds: Of a sweep's every configuration.
+        steps: Of a seed run.
     """
 
-    def __init__(self, seed: int, seeds: int) -> None:
+    def __init__(self, seed: int, seeds: int, steps: int) -> None:
         self.seed_runs = len(_GRID) * seeds
         self._seeds = seeds
+        self._steps = steps
         self._random = Random(f"workload {seed}")
         self._serial = count()
+
+    def twins(self, first: int, seeds: int) -> dict[str, Any]:
+        """A sweep that trains seeds of earlier ones again, to compare with."""
+        return spec(f"twins {first}", first=first, seeds=seeds, steps=self._steps)
 
     def draw(self) -> dict[str, Any]:
         """The next sweep."""
@@ -68,6 +75,7 @@ class Workload:
             f"soak-{next(self._serial):04}",
             first=random.randrange(SEEDS),
             seeds=self._seeds,
+            steps=self._steps,
             resources={"cpu": 1, "seeds_per_trial": random.choice(TOGETHER)},
             schedule=schedule,
         )
