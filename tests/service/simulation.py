@@ -500,7 +500,7 @@ class Simulation:
         """One step of all seeds that go on, with its rows; perhaps a checkpoint; the end."""
         pack, active = worker.pack, worker.active
         if not active:
-            return self.complete(worker)
+            return self.complete(worker, random)
         if worker.step == 2 and set(active) & set(POISON):
             self.accepted_if_held(
                 worker, lambda conn: fail_pack(conn, pack.pack_id, pack.fence, "it raised")
@@ -536,12 +536,16 @@ class Simulation:
             )
         return True
 
-    def complete(self, worker: Worker) -> bool:
+    def complete(self, worker: Worker, random: Random) -> bool:
         """The pack is done, or was found to be by a claim that looked for open seeds."""
         pack, held = worker.pack, self.holds(worker)
         assert self.write(lambda conn: complete_pack(conn, pack.pack_id, pack.fence))
         holder = self.holders.pop(pack.pack_id, None)
         assert holder is worker or not held, "a pack was completed under an old fence"
+        if random.random() < 0.2:
+            # Its process dies before Tune hears of the end.
+            fate = self.write(lambda conn: release_pack(conn, pack.pack_id, pack.fence, "died"))
+            assert fate == Fate.LOST, "a pack that is done was given back"
         return False
 
     def end(self, worker: Worker, seed: int, random: Random) -> None:
@@ -554,6 +558,9 @@ class Simulation:
             repeat=random.random() < 0.3,
         )
         worker.ended.add(seed)
+        if random.random() < 0.3:
+            # A scheduler looks just now.
+            self.write(lambda conn: transitions.finish_sweep(conn, worker.pack.sweep_id))
 
     def go_back(self, worker: Worker, random: Random) -> bool:
         """Out of memory: again from the start, or a damaged checkpoint."""

@@ -64,14 +64,15 @@ def test_the_greater_priority_goes_first_and_no_sweep_has_more_trials_than_it_ma
 @pytest.mark.timeout(900)
 def test_a_sweep_gives_its_only_processor_to_one_that_goes_first(tmp_path: Path) -> None:
     with running(tmp_path, "ray", cpus=1) as service:
-        smaller = submit_sweep(service.engine, [LONG], PACKS, priority=0)
+        # Many packs: the greater one's runner takes as long to start as some of them to train.
+        many = [[seed] for seed in range(10)]
+        smaller = submit_sweep(service.engine, [LONG], many, priority=0)
         service.start()
         wait_for_rows(service, smaller, seconds=300)
         greater = submit_sweep(service.engine, [LONG], PACKS, priority=1)
         wait_for_end(service, greater, seconds=400)
         assert service.state(smaller) == "running"
         wait_for_end(service, smaller, seconds=400)
-        assert results(service.engine, greater) == results(service.engine, smaller)
         assert service.stop() == 0
 
 
