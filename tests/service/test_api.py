@@ -404,7 +404,7 @@ def test_a_record_without_its_schema_is_not_ready(empty_database: str, tmp_path:
     from service.app import create_app
 
     settings = Settings(home=tmp_path / "home", database_url=empty_database)
-    with TestClient(create_app(settings)) as web:
+    with TestClient(create_app(settings), base_url="http://localhost") as web:
         answer = web.get("/api/v1/readyz")
 
     if settings.embedded:
