@@ -501,6 +501,13 @@ class Simulation:
         pack, active = worker.pack, worker.active
         if not active:
             return self.complete(worker, random)
+        if random.random() < 0.05:
+            early = self.accepted(
+                worker,
+                lambda conn: complete_pack(conn, pack.pack_id, pack.fence),
+                renews=False,
+            )
+            assert not early, "a pack was done before its seeds"
         if worker.step == 2 and set(active) & set(POISON):
             self.accepted_if_held(
                 worker, lambda conn: fail_pack(conn, pack.pack_id, pack.fence, "it raised")
