@@ -49,6 +49,10 @@ test-cluster: $(STAMP)  ## the Compose project in namespaces of this machine, cu
 soak: $(STAMP)  ## 10 quiet minutes, then an hour of random faults in the real service; SOAK="--minutes 5 --seed 2"
 	$(BIN)/python -m tests.soak $(SOAK)
 
+.PHONY: soak
+soak: $(STAMP)  ## 10 quiet minutes, then an hour of random faults in the real service; SOAK="--minutes 5 --seed 2"
+	$(BIN)/python -m tests.soak $(SOAK)
+
 .PHONY: browser
 browser:  # the browser tests drive Debian's Chromium; without it they are skipped and say so
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

@@ -15,14 +15,14 @@ def seed_runs_of(conn: Connection, sweep_id: str) -> list[Row]:
     """Every seed run of a sweep, with the checkpoint the record points to.
 
     Returns:
-        Rows of `id, configuration_id, seed, state, steps, max_steps` and `checkpoint_step`, `path`,
-        `sha256` (None without a checkpoint), by configuration and seed.
+        Rows of `id, configuration_id, seed, state, steps, max_steps, reused_from` and
+        `checkpoint_step`, `path`, `sha256` (None without a checkpoint), by configuration and seed.
     """
     s, k = seed_runs.c, checkpoints.c
     return rows_of(
         conn.execute(
             select(
-                s.id, s.configuration_id, s.seed, s.state, s.steps, s.max_steps,
+                s.id, s.configuration_id, s.seed, s.state, s.steps, s.max_steps, s.reused_from,
                 k.step.label("checkpoint_step"), k.path, k.sha256,
             )
             .outerjoin(checkpoints, k.seed_run_id == s.id)

@@ -98,10 +98,10 @@ _INVARIANTS: dict[str, Select[Any]] = {
         .join(seed_runs, _s.id == _k.seed_run_id)
         .where(_k.step > _s.steps, _s.state != SeedState.PENDING)
     ),
-    "a finished seed run has its checkpoint": (
+    "a finished seed run that was trained here has its checkpoint": (
         select(_s.id.label("id"))
         .outerjoin(checkpoints, _k.seed_run_id == _s.id)
-        .where(_s.state == SeedState.FINISHED, _k.seed_run_id.is_(None))
+        .where(_s.state == SeedState.FINISHED, _s.reused_from.is_(None), _k.seed_run_id.is_(None))
     ),
 }
 

@@ -366,6 +366,12 @@ def forget_checkpoints(conn: Connection, pack_id: int, fence: int) -> None:
     _start_over(conn, [row.id for row in _open_seeds(conn, pack_id)])
 
 
+def outranked(conn: Connection, sweep_id: str) -> bool:
+    """Whether a sweep may claim nothing because one of a greater priority goes first."""
+    query = select(sweeps.c.id).where(sweeps.c.id == sweep_id, _outranked())
+    return conn.execute(query).first() is not None
+
+
 def exhausted(conn: Connection, sweep_id: str) -> bool:
     """Whether a runner of the sweep has nothing to wait for.
 

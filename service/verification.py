@@ -206,7 +206,8 @@ class _Proof:
 
     def _checkpoint(self, found: "_Findings", row: Mapping[str, Any]) -> Iterator[Finding]:
         if row["path"] is None:
-            if row["state"] == SeedState.FINISHED:
+            # Those of results taken over stay with the sweep that trained them.
+            if row["state"] == SeedState.FINISHED and row["reused_from"] is None:
                 yield found("checkpoint", "finished, and the record points to no checkpoint")
             return
         self._pointed += 1

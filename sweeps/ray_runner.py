@@ -253,8 +253,8 @@ class _Hand:
 class _ActorCache(_ObjectCache):
     """Tune's actors without a trial, given up while there is nothing to lease.
 
-    Tune keeps one in case another trial comes, and with it a processor, which a sweep of a greater
-    priority may be waiting for while this one may lease nothing: on one processor, for ever.
+    Tune keeps one in case another trial comes, and with it a processor, which another sweep may be
+    waiting for while this one may lease nothing.
     """
 
     def __init__(self, hand: _Hand, may_keep_one: bool = True) -> None:
@@ -282,7 +282,11 @@ class PackSearcher(Searcher):
         self._counted = self._vain = float("-inf")
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A leased pack, None without a slot or anything to lease, FINISHED when none remain."""
+        """A leased pack, None without a slot or anything to lease, FINISHED when none remain.
+
+        Also when a sweep of a greater priority goes first and no trial is left here: this runner's
+        processors are the other one's then, and the scheduler starts another when it is due.
+        """
         now = time.monotonic()
         if now - self._counted >= POLL_SECONDS:
             self._slots, self._counted = slots(self._demand, _nodes()), now
@@ -293,13 +297,18 @@ class PackSearcher(Searcher):
             if work is None:
                 self._vain = now
                 self._hand.idle = True
-                return Searcher.FINISHED if self._hand.queue.exhausted() else None
+                return Searcher.FINISHED if self._is_over() else None
         except Exception as error:
             self._vain = now
             _warn("queue not readable", error)
             return None
         self._hand.take(trial_id, work)
         return {"work": work}
+
+    def _is_over(self) -> bool:
+        # Without a trial Tune would wait for the next one and let no actor go meanwhile.
+        steps_aside = not self._hand and self._hand.queue.outranked()
+        return steps_aside or self._hand.queue.exhausted()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -159,6 +159,9 @@ class PackQueue(Protocol):
     def exhausted(self) -> bool:
         """Whether no pack is pending or leased, or the sweep is no longer to run."""
 
+    def outranked(self) -> bool:
+        """Whether nothing can be leased because a sweep of a greater priority goes first."""
+
     def renew(self, pack_id: int, fence: int) -> None:
         """Keep the lease of a pack that was claimed and has not started yet.
 

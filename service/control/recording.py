@@ -210,6 +210,11 @@ class SqlQueue:
         with _answering(), reading(self._engine) as conn:
             return leasing.exhausted(conn, self._sweep_id)
 
+    def outranked(self) -> bool:
+        """Whether nothing can be leased because a sweep of a greater priority goes first."""
+        with _answering(), reading(self._engine) as conn:
+            return leasing.outranked(conn, self._sweep_id)
+
     def renew(self, pack_id: int, fence: int) -> None:
         """Keep the lease of a pack that has not started yet; tries once."""
         # It cannot stall while it waits for a processor.

@@ -24,7 +24,14 @@ from db import queries
 from db.clock import in_seconds
 from db.engine import reading, writing
 from db.errors import LeaseLost
-from db.leasing import claim_pack, complete_pack, exhausted, forget_checkpoints, renew
+from db.leasing import (
+    claim_pack,
+    complete_pack,
+    exhausted,
+    forget_checkpoints,
+    outranked,
+    renew,
+)
 from db.models import carry_results, checkpoints, evaluations, packs, seed_runs, training_epochs
 from db.recording import Rows, move_checkpoint, rewind, write_rows
 from db.runners import register_runner
@@ -98,14 +105,18 @@ def test_a_sweep_has_no_more_trials_at_once_than_it_may(engine: Engine) -> None:
 def test_a_sweep_yields_to_one_of_a_greater_priority_that_has_a_runner(engine: Engine) -> None:
     low, high = submitted(engine, seeds=3), submitted(engine, seeds=2, priority=1)
     held = claimed(engine, low)
+    assert not ask(engine, outranked, low), "without a runner it keeps nobody waiting"
     _registered(engine, high)
     assert claim(engine, low) is None
+    assert ask(engine, outranked, low)
+    assert not ask(engine, outranked, high)
     assert not ask(engine, exhausted, low)
     with writing(engine) as conn:
         renew(conn, held.pack_id, held.fence, LEASE_SECONDS)
     claimed(engine, high)
     assert claim(engine, low) is None
     claimed(engine, high)
+    assert not ask(engine, outranked, low)
     claimed(engine, low)
     with writing(engine) as conn:
         assert prioritize(conn, low, 2)

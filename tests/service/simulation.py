@@ -334,7 +334,10 @@ class Simulation:
             transitions.start_sweep(conn, sweep_id)
             return epoch
 
-        self.runners[sweep_id] = Runner(sweep_id=sweep_id, epoch=self.write(register))
+        former = self.rows(f"SELECT runner_epoch FROM sweeps WHERE id = '{sweep_id}'")[0][0]
+        epoch = self.write(register)
+        assert epoch > former, "a new runner must fence the former ones off"
+        self.runners[sweep_id] = Runner(sweep_id=sweep_id, epoch=epoch)
 
     def end_runner(self, runner: Runner, *, in_order: bool) -> None:
         """It ends: in order with its packs given back, or killed with its workers left over."""
@@ -501,6 +504,13 @@ class Simulation:
         pack, active = worker.pack, worker.active
         if not active:
             return self.complete(worker, random)
+        if random.random() < 0.05:
+            early = self.accepted(
+                worker,
+                lambda conn: complete_pack(conn, pack.pack_id, pack.fence),
+                renews=False,
+            )
+            assert not early, "a pack was done before its seeds"
         if worker.step == 2 and set(active) & set(POISON):
             self.accepted_if_held(
                 worker, lambda conn: fail_pack(conn, pack.pack_id, pack.fence, "it raised")

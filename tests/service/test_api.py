@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from db import models
 from db.console import read_only, run_query
 from db.engine import reading, writing
+from db.invariants import broken
 from db.views import metadata as views
 from ngpu_core.config import RunConfig
 from ngpu_core.engines.choice import choose
@@ -335,7 +336,7 @@ def test_accept_chooses_csv(web: TestClient, spec_text: str) -> None:
 
 @on_sqlite
 def test_what_was_trained_before_is_previewed_and_taken_over(
-    web: TestClient, trained: str, monkeypatch: pytest.MonkeyPatch
+    web: TestClient, engine: Engine, trained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = web.get(f"{SWEEPS}/{trained}/seeds").json()["items"][0]["code_version"]
     for user in ("service.submission", "service.api.rows"):
@@ -352,6 +353,11 @@ def test_what_was_trained_before_is_previewed_and_taken_over(
     assert preview["reused"] == results
     assert again["progress"]["finished"] + again["progress"]["diverged"] == results
     assert anew["progress"]["pending"] == anew["progress"]["requested"]
+    # Its checkpoints are the other sweep's, and nothing is missing.
+    proof = web.get(f"{SWEEPS}/{again['id']}/verify").json()
+    assert (proof["findings"], proof["checkpoints"]) == ([], 0)
+    with reading(engine) as conn:
+        assert broken(conn) == []
 
 
 def test_a_trained_seed_shows_its_provenance(web: TestClient, trained: str) -> None:
@@ -404,7 +410,7 @@ def test_a_record_without_its_schema_is_not_ready(empty_database: str, tmp_path:
     from service.app import create_app
 
     settings = Settings(home=tmp_path / "home", database_url=empty_database)
-    with TestClient(create_app(settings)) as web:
+    with TestClient(create_app(settings), base_url="http://localhost") as web:
         answer = web.get("/api/v1/readyz")
 
     if settings.embedded:

@@ -96,7 +96,10 @@ def test_a_finished_seed_run_without_its_checkpoint_is_named(
 ) -> None:
     with writing(engine) as conn:
         conn.execute(text("DELETE FROM checkpoints"))
-    assert "a finished seed run has its checkpoint" in findings(settings)["states"].says
+    assert (
+        "a finished seed run that was trained here has its checkpoint"
+        in findings(settings)["states"].says
+    )
 
 
 @on_sqlite
