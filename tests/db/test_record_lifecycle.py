@@ -5,6 +5,7 @@ from record import (
     ask,
     claim,
     claimed,
+    end,
     lease_of,
     pack_states,
     states,
@@ -17,7 +18,7 @@ from db import queries
 from db.engine import writing
 from db.errors import LeaseLost, SweepNotFound, WrongState
 from db.giving_back import fail_pack, release_pack
-from db.leasing import ClaimedPack, exhausted, renew
+from db.leasing import ClaimedPack, complete_pack, exhausted, renew
 from db.recording import Rows, write_rows
 from db.runners import register_runner
 from db.states import Desired
