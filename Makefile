@@ -38,16 +38,12 @@ format: $(STAMP)  ## let the formatter and the linter fix what they can
 test: $(STAMP) check browser  ## check, then every test that is not slow
 	$(BIN)/pytest
 
-test-all: $(STAMP) check browser  ## the slow tests too, but for the fault matrix
-	$(BIN)/pytest -m "not faults"
+test-all: $(STAMP) check browser  ## the slow tests too, but for the fault matrix and the cluster
+	$(BIN)/pytest -m "not faults and not cluster"
 
 .PHONY: test-cluster
 test-cluster: $(STAMP)  ## the Compose project in namespaces of this machine, cut and killed; as root, 15 minutes
 	$(BIN)/pytest -m cluster tests/cluster
-
-.PHONY: soak
-soak: $(STAMP)  ## 10 quiet minutes, then an hour of random faults in the real service; SOAK="--minutes 5 --seed 2"
-	$(BIN)/python -m tests.soak $(SOAK)
 
 .PHONY: soak
 soak: $(STAMP)  ## 10 quiet minutes, then an hour of random faults in the real service; SOAK="--minutes 5 --seed 2"
