@@ -17,6 +17,7 @@ from db.models import (
     seed_runs,
     sweeps,
     training_epochs,
+    verdicts,
 )
 from ngpu_core.config import EvaluationConfig, RunConfig
 from service.settings import Settings
@@ -95,7 +96,7 @@ def _move_past_the_end(conn: Connection) -> None:
 
 def _drop_a_seed_run(conn: Connection) -> None:
     run = _first(conn)
-    for table in (checkpoints, carry_results, training_epochs, evaluations):
+    for table in (checkpoints, carry_results, training_epochs, evaluations, verdicts):
         conn.execute(delete(table).where(table.c.seed_run_id == run))
     conn.execute(text(f"DELETE FROM carry_trials WHERE seed_run_id = {run}"))
     conn.execute(delete(seed_runs).where(seed_runs.c.id == run))
