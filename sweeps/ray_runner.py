@@ -356,6 +356,10 @@ class PackTrainable(tune.Trainable):
         prepare: Callable[[], None] | None,
     ) -> None:
         """Begin the first pack."""
+        import sweeps.trial  # noqa: F401
+
+        # Modules stay. Once only: what a pack leaves behind is to be collected.
+        gc.freeze()
         if prepare is not None:
             prepare()
         self._leave = threading.Event()
@@ -371,8 +375,6 @@ class PackTrainable(tune.Trainable):
         # The driver needs no torch, and this file is all it loads.
         from sweeps.lease import leave_process
         from sweeps.trial import trial_steps
-
-        gc.freeze()  # modules stay: no need to look through them again and again
 
         work: PackWork = new_config["work"]
         self._steps = trial_steps(
