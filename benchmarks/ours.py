@@ -26,8 +26,10 @@ def training_loop(
     trainer = PackTrainer(workload.config, seeds, device=device, threads=threads, engine=engine)
 
     def steps(count: int) -> None:
-        for _ in range(count):
-            trainer.train_step()
+        while count:
+            stretch = min(count, trainer.stretch())
+            trainer.train_steps(stretch)
+            count -= stretch
         if device != "cpu":
             torch.cuda.synchronize()
 

@@ -31,6 +31,8 @@ from ngpu_core.relaxation import average_copies
 
 #: Seconds between two `Progress` events.
 PROGRESS_SECONDS = 1.0
+#: About how long the seeds of a pack train, each at its own pace, before they wait for each other.
+STRETCH_SECONDS = 0.25
 NOT_FINITE = "the loss or its gradient is not a finite number"
 
 
@@ -80,6 +82,14 @@ class SeedProgress:
     tested_at: int = -1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """Why a seed trains no further, and since which step."""
+
+    step: int
+    reason: str
+
+
 class PackTrainer:
     """Trains the seeds of one pack.
 
@@ -119,7 +129,9 @@ class PackTrainer:
             seed: SeedProgress(curriculum=Curriculum.start(config)) for seed in self.pack.seeds
         }
         self._active = list(self.pack.seeds)
-        self._data = DataAhead(config, self.pack.seeds)
+        self._at_once = [self.pack.seeds] if self.engine.seeds_at_once else _singly(self.pack.seeds)
+        self._data = {seeds: DataAhead(config, seeds) for seeds in self._at_once}
+        self._stretch = 1
 
     def seed_state(self, seed: int) -> dict[str, Any]:
         """One seed's weights and training state, between two epochs: tensors and plain values."""
@@ -161,7 +173,8 @@ class PackTrainer:
 
     def close(self) -> None:
         """End the threads; training may go on, with new ones."""
-        self._data.close()
+        for data in self._data.values():
+            data.close()
 
     def events(self) -> Iterator[Event]:
         """Train to the end, yielding facts as they become true."""
@@ -173,7 +186,7 @@ class PackTrainer:
     def _train(self) -> Iterator[Event]:
         reported = time.monotonic()
         while self._active:
-            yield from self._diverged(self.train_step())
+            yield from self._diverged(self.train_steps(self.stretch()))
             if time.monotonic() - reported >= PROGRESS_SECONDS:
                 reported = time.monotonic()
                 yield Progress(step=self.step, active=tuple(self._active))
@@ -187,18 +200,48 @@ class PackTrainer:
             if self.step % self.config.training.steps_per_epoch == 0:
                 yield EpochEnd(step=self.step, active=tuple(self._active))
 
-    def train_step(self) -> dict[int, str]:
-        """One update of every active seed; the reason for each that diverged."""
-        self.step += 1
-        groups = self._groups()
-        each = self._threads.map if self._threads else map
-        reasons: dict[int, str] = {}
-        for diverging in each(self._update, groups):
-            reasons |= diverging
-        return reasons
+    def stretch(self) -> int:
+        """Steps to train at one go: about `STRETCH_SECONDS` of them, no further than a decision.
 
-    def _update(self, drawn: Mapping[int, Drawn]) -> dict[int, str]:
-        """One update of seeds that are computed at once; the reason for each that diverged."""
+        Seeds side by side are never equally fast: the longer the stretch, the less one waits.
+        """
+        training = self.config.training
+        decided = (training.steps_per_epoch, self.config.evaluation.every)
+        to_decision = min(every - self.step % every for every in decided)
+        return max(1, min(self._stretch, to_decision, training.max_steps - self.step))
+
+    def train_steps(self, count: int) -> dict[int, Divergence]:
+        """Some updates of every active seed, within an epoch; those that diverged.
+
+        A seed that diverges is updated no further.
+        """
+        began = time.perf_counter()
+        steps = range(self.step + 1, self.step + count + 1)
+        each = self._threads.map if self._threads else map
+        diverged: dict[int, Divergence] = {}
+        for found in each(lambda seeds: self._train_seeds(seeds, steps), self._at_once):
+            diverged |= found
+        self.step += count
+        seconds_a_step = (time.perf_counter() - began) / count
+        self._stretch = max(1, int(STRETCH_SECONDS / seconds_a_step))
+        return diverged
+
+    def _train_seeds(self, seeds: tuple[int, ...], steps: range) -> dict[int, Divergence]:
+        """Some updates of the active ones of seeds that are computed at once."""
+        lengths = {
+            seed: self._progress[seed].curriculum.length for seed in seeds if seed in self._active
+        }
+        diverged: dict[int, Divergence] = {}
+        for step in steps:
+            drawn = self._data[seeds].take(step, lengths) if lengths else {}
+            for alike in _alike(drawn):
+                for seed, reason in self._update(alike, step).items():
+                    diverged[seed] = Divergence(step=step, reason=reason)
+                    del lengths[seed]
+        return diverged
+
+    def _update(self, drawn: Mapping[int, Drawn], step: int) -> dict[int, str]:
+        """One update of seeds alike in shape; the reason for each that diverged."""
         seeds, bins = list(drawn), self._bins(drawn)
         pack = self.pack.subset(seeds) if len(seeds) > 1 else self._alone[seeds[0]]
         curricula = [self._progress[seed].curriculum for seed in seeds]
@@ -206,13 +249,13 @@ class PackTrainer:
         found = self.engine.differentiate(
             pack.parameters,
             bins,
-            self._dropout(seeds),
+            self._dropout(seeds, step),
             torch.from_numpy(weights).to(self.device),
         )
         gradients = pack.layout.rows(found.gradients)
         rates = [one.learning_rate for one in curricula]
         noise = self.config.training.gradient_noise
-        add_gradient_noise(gradients, seeds, [noise * rate for rate in rates], self.step)
+        add_gradient_noise(gradients, seeds, [noise * rate for rate in rates], step)
         losses = found.losses.tolist()
         self._count(seeds, bins, found, losses)
         diverging = self._diverging(seeds, losses)
@@ -222,21 +265,11 @@ class PackTrainer:
             pulls=[one.pull for one in curricula],
             rates=rates,
             active=[seed not in diverging for seed in seeds],
-            step=self.step,
+            step=step,
         )
         self.pack.store(pack)
         not_finite = [seed for seed, is_finite in zip(seeds, finite, strict=True) if not is_finite]
         return diverging | dict.fromkeys(not_finite, NOT_FINITE)
-
-    def _groups(self) -> list[dict[int, Drawn]]:
-        """This step's batches, of the seeds that are computed at once."""
-        lengths = {seed: self._progress[seed].curriculum.length for seed in self._active}
-        drawn = self._data.take(self.step, lengths)
-        by_shape: dict[tuple[Any, ...], list[int]] = {}
-        for seed, batches in drawn.items():
-            shape = tuple(batch.targets.shape[1] for batch, _ in batches)
-            by_shape.setdefault(shape if self.engine.seeds_at_once else (seed,), []).append(seed)
-        return [{seed: drawn[seed] for seed in seeds} for seeds in by_shape.values()]
 
     def _bins(self, drawn: Mapping[int, Drawn]) -> list[Bin]:
         """Batches of some seeds, alike in shape, as bins."""
@@ -245,10 +278,10 @@ class PackTrainer:
             for alike in zip(*drawn.values(), strict=True)
         ]
 
-    def _dropout(self, seeds: Sequence[int]) -> HashedDropout:
+    def _dropout(self, seeds: Sequence[int], step: int) -> HashedDropout:
         return HashedDropout(
             seeds=seeds,
-            step=self.step,
+            step=step,
             probability=self.config.training.dropout,
             scaled_by=8 if self.config.model.family == "neural_gpu" else 0,
         )
@@ -281,10 +314,10 @@ class PackTrainer:
                 reasons[seed] = f"loss {loss:.3g} is above {factor:g} times the first, {first}"
         return reasons
 
-    def _diverged(self, reasons: Mapping[int, str]) -> Iterator[Event]:
-        for seed, reason in reasons.items():
+    def _diverged(self, diverged: Mapping[int, Divergence]) -> Iterator[Event]:
+        for seed, one in diverged.items():
             self._active.remove(seed)
-            yield SeedEnded(seed=seed, outcome=Outcome.DIVERGED, step=self.step, reason=reason)
+            yield SeedEnded(seed=seed, outcome=Outcome.DIVERGED, step=one.step, reason=one.reason)
 
     def _end_epoch(self) -> Iterator[Event]:
         """Report each seed's epoch and let its curriculum decide; stop those that may."""
@@ -348,3 +381,16 @@ class PackTrainer:
             yield from carry_threshold(self.engine, self.config, alone, seed, self.step)
             self._active.remove(seed)
             yield SeedEnded(seed=seed, outcome=Outcome.FINISHED, step=self.step, reason=reason)
+
+
+def _singly(seeds: Sequence[int]) -> list[tuple[int, ...]]:
+    return [(seed,) for seed in seeds]
+
+
+def _alike(drawn: Mapping[int, Drawn]) -> list[dict[int, Drawn]]:
+    """One step's batches, those together that are alike in shape."""
+    by_shape: dict[tuple[int, ...], dict[int, Drawn]] = {}
+    for seed, batches in drawn.items():
+        shape = tuple(batch.targets.shape[1] for batch, _ in batches)
+        by_shape.setdefault(shape, {})[seed] = batches
+    return list(by_shape.values())

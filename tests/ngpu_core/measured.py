@@ -37,7 +37,7 @@ def train(config: RunConfig, case: dict[str, Any], steps: int) -> None:
     )
     trainer = PackTrainer(config, seeds, threads=threads, engine=engine)
     for _ in range(steps):
-        trainer.train_step()
+        trainer.train_steps(1)
     for _ in evaluate_seed(engine, config, trainer.pack.alone(0).parameters, 0, steps):
         pass
     with tempfile.TemporaryDirectory() as folder:

@@ -138,7 +138,7 @@ def loss_curves(training: str, engine: Engine, **changes) -> Tensor:
     watched = Watched(engine=engine, **changes)
     trainer = PackTrainer(TRAININGS[training], SEEDS, engine=watched)
     for _ in range(STEPS):
-        assert not trainer.train_step()
+        assert not trainer.train_steps(1)
     return torch.cat(watched.losses).view(STEPS, len(SEEDS)).double()
 
 
@@ -195,8 +195,8 @@ def test_a_seed_is_trained_as_if_it_were_alone(name, training):
     together = PackTrainer(config, [4, 8, 2], engine=make(network(config.model)))
     alone = PackTrainer(config, [8], engine=make(network(config.model)))
     for _ in range(5):
-        together.train_step()
-        alone.train_step()
+        together.train_steps(1)
+        alone.train_steps(1)
     mine, yours = together.pack.seed_tensors(8), alone.pack.seed_tensors(8)
     exact = not together.engine.seeds_at_once
     for kind in mine:
@@ -217,13 +217,13 @@ def test_a_resumed_training_is_the_uninterrupted_one(name, training):
     make = ENGINES[name]
     whole = PackTrainer(config, [4, 8], engine=make(network(config.model)))
     for _ in range(3):
-        whole.train_step()
+        whole.train_steps(1)
     states = {seed: copy.deepcopy(whole.seed_state(seed)) for seed in (4, 8)}
     resumed = PackTrainer(config, [4, 8], engine=make(network(config.model)))
     resumed.load_seed_states(states)
     for _ in range(3):
-        whole.train_step()
-        resumed.train_step()
+        whole.train_steps(1)
+        resumed.train_steps(1)
     for seed in (4, 8):
         mine, yours = whole.pack.seed_tensors(seed), resumed.pack.seed_tensors(seed)
         for kind in mine:

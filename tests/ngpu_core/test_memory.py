@@ -299,11 +299,11 @@ def test_the_gpu_s_arithmetic_takes_what_was_predicted_on_tensors_of_a_cpu(
     config = training_of(family, **{**short, "training__bins": (21,), **changes})
     engine = CudaEngine(network(config.model), segment=segment)
     trainer = PackTrainer(config, range(seeds), engine=engine)
-    trainer.step = 1
-    [drawn] = trainer._groups()
+    [data] = trainer._data.values()
+    drawn = data.take(1, dict.fromkeys(range(seeds), 21))
     names, bins = list(drawn), trainer._bins(drawn)
     trainer.close()
-    dropout, weights = trainer._dropout(names), torch.zeros(seeds)
+    dropout, weights = trainer._dropout(names, 1), torch.zeros(seeds)
 
     taken = live_bytes(
         lambda: engine.differentiate(trainer.pack.parameters, bins, dropout, weights)

@@ -1,6 +1,7 @@
 """The loop: events, divergence, stopping, and that a run can stop anywhere."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,8 +43,6 @@ def test_a_resumed_run_is_the_uninterrupted_run(config, resume_at, tmp_path_fact
 
 
 def run_config_with_steps(config, steps):
-    from dataclasses import replace
-
     return replace(config, training=replace(config.training, max_steps=steps))
 
 
@@ -76,6 +75,44 @@ def test_a_non_finite_gradient_ends_only_its_own_seed():
     assert ended[1].outcome == Outcome.DIVERGED
     assert ended[1].step == 1
     assert ended[2].outcome == Outcome.FINISHED
+
+
+@settings(max_examples=10, deadline=None)
+@given(config=run_configs, cuts=st.lists(st.integers(1, 8), min_size=1, max_size=4))
+def test_it_does_not_matter_how_many_steps_are_trained_at_one_go(config, cuts):
+    config = replace(config, training=replace(config.training, steps_per_epoch=40))
+    at_one_go, singly = PackTrainer(config, [7, 8, 9], threads=2), PackTrainer(config, [7, 8, 9])
+    for count in cuts:
+        assert not at_one_go.train_steps(count)
+    for _ in range(sum(cuts)):
+        assert not singly.train_steps(1)
+
+    for seed in (7, 8, 9):
+        mine, yours = at_one_go.seed_state(seed), singly.seed_state(seed)
+        for kind, tensors in mine.pop("tensors").items():
+            others = yours["tensors"][kind]
+            assert all(torch.equal(value, others[name]) for name, value in tensors.items())
+        del yours["tensors"]
+        assert mine == yours
+
+
+@given(
+    step=st.integers(0, 29),
+    fast=st.integers(1, 100),
+    epoch=st.integers(1, 12),
+    every=st.integers(1, 12),
+)
+def test_a_stretch_ends_with_the_epoch_the_test_and_the_training(step, fast, epoch, every):
+    config = run_config(
+        "neural_gpu", training__max_steps=30, training__steps_per_epoch=epoch,
+        evaluation__every=every,
+    )  # fmt: skip
+    trainer = PackTrainer(config, [1])
+    trainer.step, trainer._stretch = step, fast
+    decisions = {30, *range(0, 31, epoch), *range(0, 31, every)}
+
+    assert 1 <= trainer.stretch() <= fast
+    assert step + trainer.stretch() == min(step + fast, min(one for one in decisions if one > step))
 
 
 def test_the_stop_rule_reads_training_batches_and_the_last_test_still_runs():
