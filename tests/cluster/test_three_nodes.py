@@ -19,7 +19,7 @@ from tests.sweeps.tiny import results
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: About 40 s on two cores, and 80 s.
-SHORT, LONG = 10_000, 20_000
+SHORT, LONG = 30_000, 60_000
 #: Seconds: longer than a pack's lease (30) and than Ray takes to give a node up (15).
 CUT_SECONDS = 60.0
 #: What is asked of a node that was given up, and of the head.
