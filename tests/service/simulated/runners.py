@@ -1,0 +1,81 @@
+"""Runners: they show life, claim packs for their workers, and end."""
+
+from random import Random
+
+from db import runners
+from db.engine import reading
+from db.leasing import ClaimedPack, claim_pack, exhausted
+from tests.service.queue_rules import look
+from tests.service.simulated.processes import LEASE_SECONDS, RUNNER_SECONDS, Runner, Worker
+from tests.service.simulated.workers import give_back
+from tests.service.simulated.world import World
+
+
+def run(world: World, random: Random) -> None:
+    """A runner shows life, and claims a pack or ends."""
+    if not world.runners:
+        return
+    runner = random.choice(world.sorted_runners())
+    if not show_life(world, runner):
+        end_runner(world, runner, in_order=False)
+    elif world.has_room():
+        claim(world, runner)
+
+
+def show_life(world: World, runner: Runner) -> bool:
+    """Whether it is still the sweep's runner."""
+    renewed = world.write(
+        lambda conn: runners.renew_runner(conn, runner.sweep_id, runner.epoch, RUNNER_SECONDS)
+    )
+    return renewed is not None
+
+
+def end_runner(world: World, runner: Runner, *, in_order: bool) -> None:
+    """It ends: in order with its packs given back, or killed with its workers left over."""
+    if world.runners.get(runner.sweep_id) is runner:
+        del world.runners[runner.sweep_id]
+    if not in_order:
+        world.ghosts.append(runner)
+        return
+    for worker in runner.workers:
+        give_back(world, worker)
+    world.write(lambda conn: runners.drop_runner(conn, runner.sweep_id, runner.epoch))
+
+
+def claim(world: World, runner: Runner) -> None:
+    """One look of the searcher at the queue."""
+    before = look(world.direct, world.clock.text())
+    pack = world.write(
+        lambda conn: claim_pack(
+            conn,
+            runner.sweep_id,
+            owner="w",
+            epoch=runner.epoch,
+            lease_seconds=LEASE_SECONDS,
+        )
+    )
+    if pack is None:
+        with reading(world.engine) as conn:
+            over = exhausted(conn, runner.sweep_id)
+        if over and not runner.workers and runner not in world.ghosts:
+            end_runner(world, runner, in_order=True)
+        return
+    broken = before.broken(runner.sweep_id, pack.pack_id, runner.epoch)
+    assert not broken, f"a claim broke a rule: {broken}"
+    former = world.holders.get(pack.pack_id)
+    assert former is None or not world.holds(former) or former.pack.fence < pack.fence
+    worker = Worker(pack=pack, step=_resumed_at(world, pack))
+    world.holders[pack.pack_id] = worker
+    runner.workers.append(worker)
+
+
+def _resumed_at(world: World, pack: ClaimedPack) -> int:
+    """The step a claimed pack goes on from, beyond which nothing is left."""
+    assert len({ref.step for ref in pack.resume}) <= 1
+    step = pack.resume[0].step if pack.resume else 0
+    beyond = world.rows(
+        f"SELECT 1 FROM evaluations e JOIN seed_runs r ON r.id = e.seed_run_id "
+        f"WHERE r.pack_id = {pack.pack_id} AND r.state = 'running' AND e.step > {step}"
+    )
+    assert not beyond, "a curve must not mix two executions"
+    return step
