@@ -1,6 +1,7 @@
 """Which packs may be claimed, said a second time: plainly, from all rows, without SQL's help."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,8 @@ class Moment:
     sweeps: dict[str, Row]
     packs: dict[int, Row]
     runners: dict[str, Row]
-    #: Packs with seed runs that have not ended.
-    unfinished: set[int]
+    #: Pack -> the steps of its open seed runs' checkpoints; None where one has none.
+    checkpointed: dict[int, list[int | None]]
 
     def broken(self, sweep_id: str, pack_id: int, epoch: int) -> list[str]:
         """The rules that a runner of this epoch breaks by claiming this pack."""
@@ -38,6 +39,12 @@ class Moment:
         }
         return [rule for rule, holds in rules.items() if not holds]
 
+    def resumes_at(self, pack_id: int) -> int:
+        """The newest step that all open seeds of a pack can go on from; each has one at most."""
+        steps = set(self.checkpointed[pack_id])
+        common = steps.pop()
+        return common or 0 if not steps else 0
+
     def _wanted(self, sweep: Row) -> bool:
         return sweep["state"] in OPEN_SWEEPS and sweep["desired"] in TRAINING
 
@@ -54,7 +61,7 @@ class Moment:
             for pack in self._of(sweep)
             # A claim closes what a former runner's worker had only to say was done.
             if pack["state"] == PackState.LEASED
-            and (pack["id"] in self.unfinished or pack["epoch"] >= epoch)
+            and (pack["id"] in self.checkpointed or pack["epoch"] >= epoch)
         ]
         return most is None or most > len(trained)
 
@@ -79,9 +86,14 @@ def look(connection: sqlite3.Connection, now: str) -> Moment:
         listed = [dict(zip(names, row, strict=True)) for row in found]
         return {row[key]: row for row in listed}
 
-    open_seeds = "SELECT DISTINCT pack_id FROM seed_runs WHERE state IN ('pending', 'running')"
+    checkpointed = defaultdict(list)
+    for pack_id, step in connection.execute(
+        "SELECT r.pack_id, k.step FROM seed_runs r LEFT JOIN checkpoints k "
+        "ON k.seed_run_id = r.id WHERE r.state IN ('pending', 'running')"
+    ):
+        checkpointed[pack_id].append(step)
     return Moment(
-        unfinished={row[0] for row in connection.execute(open_seeds)},
+        checkpointed=checkpointed,
         now=now,
         sweeps=rows("sweeps", "id"),
         packs=rows("packs", "id"),

@@ -64,18 +64,18 @@ def claim(world: World, runner: Runner) -> None:
     assert not broken, f"a claim broke a rule: {broken}"
     former = world.holders.get(pack.pack_id)
     assert former is None or not world.holds(former) or former.pack.fence < pack.fence
-    worker = Worker(pack=pack, step=_resumed_at(world, pack))
+    worker = Worker(pack=pack, step=_resumed_at(world, pack, before.resumes_at(pack.pack_id)))
     world.holders[pack.pack_id] = worker
     runner.workers.append(worker)
 
 
-def _resumed_at(world: World, pack: ClaimedPack) -> int:
-    """The step a claimed pack goes on from, beyond which nothing is left."""
-    assert len({ref.step for ref in pack.resume}) <= 1
-    step = pack.resume[0].step if pack.resume else 0
+def _resumed_at(world: World, pack: ClaimedPack, due: int) -> int:
+    """The step a claimed pack goes on from: all its seeds from the same, with nothing beyond."""
+    resumed = {ref.seed: ref.step for ref in pack.resume} or dict.fromkeys(pack.seeds, 0)
+    assert resumed == dict.fromkeys(pack.seeds, due), "the seeds of a pack resume at other steps"
     beyond = world.rows(
         f"SELECT 1 FROM evaluations e JOIN seed_runs r ON r.id = e.seed_run_id "
-        f"WHERE r.pack_id = {pack.pack_id} AND r.state = 'running' AND e.step > {step}"
+        f"WHERE r.pack_id = {pack.pack_id} AND r.state = 'running' AND e.step > {due}"
     )
     assert not beyond, "a curve must not mix two executions"
-    return step
+    return due

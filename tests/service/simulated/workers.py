@@ -87,26 +87,38 @@ def _write(world: World, worker: Worker, random: Random) -> bool:
     rows = Rows(evaluations=[evaluation(seed, worker.step) for seed in active])
     steps = dict.fromkeys(active, worker.step)
     if worker.leaving or random.random() < 0.5:
-        refs = [{"seed": seed, "step": worker.step, "path": "f", "sha256": "0"} for seed in active]
-        _accepted(
-            world,
-            worker,
-            lambda conn: move_checkpoint(
-                conn, worker.lease, rows, refs, steps=steps, wall_seconds=1.0
-            ),
-            repeat=random.random() < 0.3,
-        )
-        if worker.leaving:
-            give_back(world, worker)
-            return False
-    else:
-        _accepted(
-            world,
-            worker,
-            lambda conn: write_rows(conn, worker.lease, rows, steps=steps, wall_seconds=1.0),
-            repeat=random.random() < 0.3,
-        )
+        return _point(world, worker, rows, random)
+    _accepted(
+        world,
+        worker,
+        lambda conn: write_rows(conn, worker.lease, rows, steps=steps, wall_seconds=1.0),
+        repeat=random.random() < 0.3,
+    )
     return True
+
+
+def _point(world: World, worker: Worker, rows: Rows, random: Random) -> bool:
+    """The rows up to a checkpoint and the pointers to it; whether the worker goes on.
+
+    Now and then it is killed in the middle of them. A trial moves all pointers in one transaction,
+    but whoever claims the pack next does not rely on it.
+    """
+    active, repeat = worker.active, random.random() < 0.3
+    killed = len(active) > 1 and random.random() < 0.1
+    moved = random.sample(active, random.randrange(1, len(active))) if killed else active
+    refs = [{"seed": seed, "step": worker.step, "path": "f", "sha256": "0"} for seed in moved]
+    steps = dict.fromkeys(active, worker.step)
+    _accepted(
+        world,
+        worker,
+        lambda conn: move_checkpoint(conn, worker.lease, rows, refs, steps=steps, wall_seconds=1.0),
+        repeat=repeat,
+    )
+    if killed:
+        return False
+    if worker.leaving:
+        give_back(world, worker)
+    return not worker.leaving
 
 
 def _fail(world: World, worker: Worker) -> bool:
