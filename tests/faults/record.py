@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from db.engine import reading, writing
-from db.models import packs, seed_runs, training_epochs
+from db.models import packs, seed_runs, sweeps, training_epochs
 from db.states import PackState
 from db.submission import submit
 from service.submission import new_sweep
@@ -121,9 +121,16 @@ class Witness(threading.Thread):
 
 
 def held_fences(engine: Engine, sweep_id: str) -> dict[int, int]:
-    """Pack -> fence of the packs that a worker holds now."""
-    p = packs.c
-    held = select(p.id, p.fence).where(p.sweep_id == sweep_id, p.state == PackState.LEASED)
+    """Pack -> fence of the packs that a worker of the newest runner holds now.
+
+    A dead runner's pack stays leased until somebody is free for it: nobody trains it meanwhile.
+    """
+    p, s = packs.c, sweeps.c
+    held = (
+        select(p.id, p.fence)
+        .join(sweeps, s.id == p.sweep_id)
+        .where(s.id == sweep_id, p.state == PackState.LEASED, p.epoch == s.runner_epoch)
+    )
     with reading(engine) as conn:
         return {row.id: row.fence for row in conn.execute(held)}
 
