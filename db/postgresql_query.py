@@ -15,7 +15,16 @@ from typing import Any
 
 import psycopg
 
-from db.query_process import FORBIDDEN, REFUSED, UNREACHABLE, Answer, NoAnswer, Task, capped
+from db.query_process import (
+    FORBIDDEN,
+    REFUSED,
+    STOPPED,
+    UNREACHABLE,
+    Answer,
+    NoAnswer,
+    Task,
+    capped,
+)
 
 _CURSOR = "query"
 _ROWS_AT_ONCE = 100
@@ -120,6 +129,8 @@ def _type(code: int) -> str:
 def _no_answer(task: Task, error: psycopg.Error) -> NoAnswer:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return task.too_long
+    if isinstance(error, psycopg.errors.OutOfMemory):
+        return NoAnswer(STOPPED, "it needed more memory than the server gives a session")
     said = error.diag.message_primary
     if said is None:
         # libpq without memory for a row gives the rest up: a second result, "out of memory".

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import Engine
@@ -41,6 +42,12 @@ def _run_as_server_user(command: list[str], folder: Path) -> None:
     )
 
 
+def _data_limit() -> int:
+    """Bytes of its own that a process of the server may have, as `docker-compose.yml` says."""
+    text = (Path(__file__).parents[1] / "docker-compose.yml").read_text()
+    return int(yaml.safe_load(text)["services"]["postgres"]["ulimits"]["data"])
+
+
 def _debian_server(binaries: Path) -> Iterator[str]:
     # A socket's path may have about 100 characters, fewer than pytest's own temporary folders.
     folder = Path(tempfile.mkdtemp(prefix="ngpu-pg-"))
@@ -51,7 +58,9 @@ def _debian_server(binaries: Path) -> Iterator[str]:
     pg_ctl = [str(binaries / "pg_ctl"), "-D", str(data), "-w"]
     initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
     _run_as_server_user([*initdb, "-E", "UTF8", "--no-locale", "-N"], folder)
-    _run_as_server_user([*pg_ctl, "-l", str(folder / "log"), "-o", options, "start"], folder)
+    # Every test has the memory that the deployment's server gives a session.
+    limited = ["sh", "-c", f'ulimit -d {_data_limit() // 1024}; exec "$@"', "sh", *pg_ctl]
+    _run_as_server_user([*limited, "-l", str(folder / "log"), "-o", options, "start"], folder)
     try:
         yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
     finally:

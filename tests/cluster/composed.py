@@ -37,6 +37,8 @@ class Service:
     cap_drop: list[str]
     no_new_privileges: bool
     shm_size: str
+    #: Bytes of its own that a process may have; None: as many as there are.
+    data_limit: int | None
     #: Number of the user; None for root.
     user: int | None
     workdir: str
@@ -88,6 +90,7 @@ def _service(name: str, facts: dict[str, Any]) -> Service:
         cap_drop=facts.get("cap_drop", []),
         no_new_privileges="no-new-privileges:true" in facts.get("security_opt", []),
         shm_size=facts.get("shm_size", "64m"),
+        data_limit=facts.get("ulimits", {}).get("data"),
         user=image["user"],
         workdir=image["workdir"],
         published=facts.get("ports", []),

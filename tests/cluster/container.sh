@@ -2,8 +2,8 @@
 # Becomes the first process of a container: called in fresh mount, process and host-name namespaces.
 #   container.sh FOLDER COMMAND…
 # FOLDER holds hostname, mounts ("source target [ro]" a line), tmpfs ("target options" a line), user (a
-# number, or nothing for root), capabilities (as setpriv takes them) and, if the root file system
-# may be written to, the file writable.
+# number, or nothing for root), capabilities (as setpriv takes them), data_limit (KiB of memory of its own
+# that a process may have, or unlimited) and, if the root file system may be written to, the file writable.
 set -eu
 folder=$1
 shift
@@ -49,6 +49,7 @@ else
     done
 fi
 cd "$workdir"
+ulimit -d "$(cat "$folder/data_limit")"
 set -- setpriv ${user:+--reuid "$user" --regid "$user" --clear-groups} \
     $(cat "$folder/capabilities") -- "$@"
 # As Docker's init does: pass the wish to end on, reap whoever is left behind.

@@ -213,6 +213,7 @@ class Container:
             "user": user,
             "capabilities": capabilities,
             "workdir": of.workdir,
+            "data_limit": str(of.data_limit // 1024 if of.data_limit else "unlimited"),
         }
         for name, text in facts.items():
             (folder / name).write_text(text)

@@ -270,6 +270,39 @@ def test_whatever_is_too_large_is_stopped(database_url: str, backend: str) -> No
     assert run_query(console, "SELECT 1").rows == [(1,)]
 
 
+#: Each takes more memory than `docker-compose.yml` lets one of the server's processes have.
+HUNGRY = [
+    "SELECT length(repeat('x', 900000000))",
+    "SELECT length(string_agg(repeat('x', 1000000), '')) FROM generate_series(1, 400)",
+    "SELECT set_config('work_mem', '4GB', false), "
+    "cardinality(array_agg(repeat(i::text, 5000))) FROM generate_series(1, 50000) i",
+]
+
+
+@pytest.fixture
+def limited_server(engine: Engine) -> None:
+    """The server has the memory that it has in Docker; one that tests cannot limit has not."""
+    with reading(engine) as conn:
+        backend = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    limits = Path(f"/proc/{backend}/limits").read_text()
+    if "Max data size             unlimited" in limits:
+        pytest.skip("the wheel's PostgreSQL is started without a limit")
+
+
+@on_postgresql
+@pytest.mark.parametrize("query", HUNGRY)
+def test_a_query_that_wants_too_much_of_the_server_harms_nobody(
+    database_url: str, engine: Engine, limited_server: None, query: str
+) -> None:
+    console = read_only(database_url, seconds=30)
+    with engine.connect() as other:
+        other.exec_driver_sql("CREATE TEMPORARY TABLE kept AS SELECT 1")
+        with pytest.raises(QueryStopped, match="memory"):
+            run_query(console, query)
+        assert run_query(console, "SELECT 1").rows == [(1,)]
+        assert other.exec_driver_sql("SELECT count(*) FROM kept").scalar() == 1
+
+
 @on_postgresql
 def test_a_stopped_query_leaves_no_session(console: Console, engine: Engine) -> None:
     with pytest.raises(QueryStopped):

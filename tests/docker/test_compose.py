@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from db.reader import MAX_SESSIONS
 from service.cli import app
 from service.control.local_ray import RAY_ENVIRONMENT
 from service.settings import Settings
@@ -95,6 +96,12 @@ def test_a_service_is_limited_reaped_watched_and_restarted(name: str) -> None:
     assert re.fullmatch(r"\d+[mg]", interpolated(of["mem_limit"]))
     assert of["restart"] == ("no" if name == "migrate" else "unless-stopped")
     assert ("healthcheck" in of) is (name != "migrate")
+
+
+def test_the_sessions_of_queries_fit_into_the_server_s_memory() -> None:
+    of = SERVICES["postgres"]
+    memory = {"m": 2**20, "g": 2**30}[of["mem_limit"][-1]] * int(of["mem_limit"][:-1])
+    assert MAX_SESSIONS * of["ulimits"]["data"] <= 3 / 4 * memory
 
 
 @each_service
