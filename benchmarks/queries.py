@@ -55,16 +55,15 @@ def measure(url: str, seed_runs_wanted: int, *, repeats: int, port: int) -> dict
     slowest = max(one["median"] for one in fractions.values())
     progress(f"{slowest:8.1f} ms  success fractions of the slowest sweep")
     with serving(url, port) as served:
+        csv = _every_csv(served, named)
+    with serving(url, port) as served:
         answers = {
             address: _asked(served, address, repeats) for address in addresses(engine, named)
         }
-        csv = [_csv(served, named[shape_name]) for shape_name in _largest(named)]
     found = {
         "success_milliseconds": slowest,
         "page_milliseconds": max(one["median"] for one in answers.values()),
-        "csv_growth_bytes": max(
-            one["resident_bytes_peak"] - one["resident_bytes_before"] for one in csv
-        ),
+        "csv_growth_bytes": growth(csv),
     }
     return {
         **_sizes(engine),
@@ -175,9 +174,19 @@ def _asked(served: Served, address: str, repeats: int) -> Mapping[str, float]:
     return told
 
 
-def _csv(served: Served, sweep_id: str) -> dict[str, Any]:
-    """Every seed of a sweep as one file."""
-    return served.streamed(f"{API}/sweeps/{sweep_id}/seeds?format=csv")
+def _every_csv(served: Served, named: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Every seed of every sweep, a file a sweep, from a process that has loaded what it needs."""
+    lists = [f"{API}/sweeps/{sweep_id}/seeds" for sweep_id in named.values()]
+    served.milliseconds(f"{lists[-1]}?limit=1", 1)
+    told = [served.streamed(f"{address}?format=csv") for address in lists]
+    progress(f"{growth(told) / 2**20:8.1f} MiB more while all seeds were streamed")
+    return told
+
+
+def growth(streamed: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes by which a process grew while it sent some files, one after another."""
+    most = max(one["resident_bytes_peak"] for one in streamed)
+    return int(most - streamed[0]["resident_bytes_before"])
 
 
 def summary(result: Mapping[str, Any]) -> str:

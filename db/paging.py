@@ -36,7 +36,12 @@ def _encode(key: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(list(key)).encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str, key: Sequence[ColumnElement[Any]]) -> list[Any]:
+def decoded(cursor: str, key: Sequence[ColumnElement[Any]]) -> list[Any]:
+    """The key that a cursor names.
+
+    Raises:
+        BadCursor: It is not of a list with these key columns.
+    """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -76,13 +81,26 @@ def page(
         BadCursor: The cursor is not of this list.
         ValueError: The limit is out of range.
     """
-    if not 1 <= limit <= MAX_LIMIT:
-        raise ValueError(f"limit is {limit}: must be between 1 and {MAX_LIMIT}")
+    checked(limit)
     if cursor is not None:
-        last, columns = tuple_(*_decode(cursor, key)), tuple_(*key)
+        last, columns = tuple_(*decoded(cursor, key)), tuple_(*key)
         query = query.where(columns < last if descending else columns > last)
     order = [desc(column) if descending else asc(column) for column in key]
-    rows = rows_of(conn.execute(query.order_by(*order).limit(limit + 1)))
+    return page_of(rows_of(conn.execute(query.order_by(*order).limit(limit + 1))), key, limit)
+
+
+def checked(limit: int) -> None:
+    """Refuse a number of rows that no page may have.
+
+    Raises:
+        ValueError: The limit is out of range.
+    """
+    if not 1 <= limit <= MAX_LIMIT:
+        raise ValueError(f"limit is {limit}: must be between 1 and {MAX_LIMIT}")
+
+
+def page_of(rows: list[Row], key: Sequence[ColumnElement[Any]], limit: int) -> Page:
+    """The page that begins a list, of which one row more was read if there is one."""
     items = rows[:limit]
     more = len(rows) > limit
     next_cursor = _encode([items[-1][column.name] for column in key]) if more else None

@@ -97,7 +97,7 @@ def sweep_page(
         {"sweep": sweep, "active": sweep_parts.is_active(sweep), "event_kinds": EVENT_KINDS}
         | sweep_parts.progress_part(conn, sweep)
         | sweep_parts.success_part(conn, sweep)
-        | sweep_parts.curves_part(conn, sweep, chosen)
+        | sweep_parts.curves_part(conn, sweep, chosen, at_once=sweep_parts.CURVE_VALUES_AT_ONCE)
         | sweep_parts.carries_part(conn, sweep, chosen)
         | sweep_parts.failures_part(conn, sweep)
         | sweep_parts.seeds_part(conn, sweep, chosen, cursor)

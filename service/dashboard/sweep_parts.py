@@ -24,10 +24,12 @@ Context = dict[str, Any]
 
 #: Configurations whose charts one page draws.
 MOST_CHARTS = 12
-#: Values, one a seed and step, from which one page draws its learning curves, and the points a
-#: curve has at least and at most: of very many seeds fewer steps are shown.
+#: Values, one a seed, task and step, from which one page draws its learning curves, and the points
+#: a curve has at least and at most: of very many seeds fewer steps are shown.
 CURVE_VALUES = 200_000
 CURVE_STEPS = (40, 250)
+#: Values from which a whole page draws them at once; of more they follow when it stands.
+CURVE_VALUES_AT_ONCE = 50_000
 SEEDS_A_PAGE = 100
 FAILURES_SHOWN = 50
 #: Finished seed runs looked through for those that did not generalize.
@@ -63,30 +65,45 @@ def success_part(conn: Connection, sweep: Row) -> Context:
     }
 
 
-def curves_part(conn: Connection, sweep: Row, chosen: int | None) -> Context:
-    """Learning curves of the first configurations, or of the chosen one."""
-    configurations = _configurations(conn, sweep, chosen)
-    shown = configurations[:MOST_CHARTS]
-    steps = _steps_shown(conn, sweep, len(shown))
+def curves_part(
+    conn: Connection, sweep: Row, chosen: int | None, *, at_once: int | None = None
+) -> Context:
+    """Learning curves of the first configurations, or of the chosen one.
+
+    Args:
+        conn: A connection.
+        sweep: The sweep.
+        chosen: A configuration's id; None: the first ones.
+        at_once: From more values than this none is drawn (`curves_later`); None: always.
+    """
+    configurations = queries.configurations(conn, sweep["id"])
+    wanted = [row for row in configurations if chosen in (None, row["id"])]
+    shown = wanted[:MOST_CHARTS]
+    requested = queries.progress(conn, sweep["id"])["requested"]
+    seeds = requested / len(configurations)
+    values = seeds * sum(_curves_a_seed(sweep, row["run"]) for row in shown)
+    steps = steps_shown(values)
+    later = at_once is not None and values * steps > at_once
+    drawn = [] if later else shown
     return {
-        "curves": [curve for one in shown for curve in _curves(conn, sweep, one, steps)],
-        "hidden_curves": len(configurations) - len(shown),
+        "curves": [curve for one in drawn for curve in _curves(conn, sweep, one, steps)],
+        "curves_later": later,
+        "hidden_curves": len(wanted) - len(shown),
         "shown_curves": len(shown),
         "metric": metric(sweep),
     }
 
 
-def _configurations(conn: Connection, sweep: Row, chosen: int | None) -> list[Row]:
-    rows: list[Row] = [*queries.configurations(conn, sweep["id"])]
-    return [row for row in rows if chosen in (None, row["id"])]
+def _curves_a_seed(sweep: Row, run: Row) -> int:
+    """Of the tasks that the success rule reads, and of those trained on."""
+    tested = 1 if sweep["success_task"] else len(run["evaluation"]["tasks"])
+    return tested + len(run["training"]["tasks"])
 
 
-def _steps_shown(conn: Connection, sweep: Row, shown: int) -> int:
-    """Steps of each curve on a page with so many configurations."""
+def steps_shown(values: float) -> int:
+    """Steps of each curve on a page whose curves have so many values a step."""
     least, most = CURVE_STEPS
-    requested = queries.progress(conn, sweep["id"])["requested"]
-    seeds = requested * shown / len(queries.configurations(conn, sweep["id"]))
-    return int(min(most, max(least, CURVE_VALUES // max(1, seeds))))
+    return int(min(most, max(least, CURVE_VALUES // max(1, values))))
 
 
 def _curves(conn: Connection, sweep: Row, configuration: Row, steps: int) -> list[Context]:

@@ -1,12 +1,15 @@
 """The benchmark of the record: what it fills, what it asks, what it holds the answers to."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
 
 from benchmarks.client import summarized
-from benchmarks.queries import GOALS, addresses, judged, summary
+from benchmarks.page import PAGE
+from benchmarks.queries import GOALS, addresses, growth, judged, summary
+from benchmarks.queries_page import END, START, kind_of, renewed, results
 from benchmarks.record import SHAPES, TESTS, fill, spec_of
 from db import queries
 from db.engine import reading
@@ -90,3 +93,50 @@ def test_the_summary_says_of_every_goal_whether_it_is_met() -> None:
     )
     assert told.count("NOT met") == 1
     assert "3 ms  /" in told
+
+
+def test_growth_is_from_before_the_first_file_to_the_largest() -> None:
+    sizes = [(100, 130), (120, 180), (150, 160)]
+    told = [{"resident_bytes_before": was, "resident_bytes_peak": most} for was, most in sizes]
+    assert growth(told) == 80
+
+
+def stored(database: str, curves: float) -> dict[str, Any]:
+    found = GOALS | {"page_milliseconds": curves}
+    sweep = "/sweeps/01M801NJBJ5QQVTVQ4PSD4CVH6"
+    return {
+        "database": database,
+        "seed_runs": 50_000,
+        "evaluations": 20_000_000,
+        "answers": {f"{sweep}/curves": {"median": curves}, f"{sweep}x/curves": {"median": 1.0}},
+        "machine": {
+            "processor": "a processor",
+            "cores": 2,
+            "date": "today",
+            "versions": {database: "15.3"},
+        },
+        **found,
+        "goals": judged(found),
+    }
+
+
+def test_the_page_has_a_column_a_database_with_the_slowest_sweep_of_each() -> None:
+    told = results([stored("postgresql", 1234.0), stored("sqlite", 5.0)])
+    [curves] = [line for line in told.splitlines() if line.startswith("| its learning curves")]
+    assert curves == "| its learning curves | 1234 ms | 5 ms |"
+    assert told.splitlines()[-1] == "| goals | **not met: page_milliseconds** | met |"
+
+
+def test_renewing_the_page_changes_nothing_but_the_table() -> None:
+    page = PAGE.read_text()
+    once = renewed(page, [stored("sqlite", 5.0)])
+    assert renewed(once, [stored("sqlite", 5.0)]) == once
+    assert once.split(START)[0] == page.split(START)[0]
+    assert once.split(END)[1] == page.split(END)[1]
+
+
+def test_an_address_without_its_ids_is_its_kind() -> None:
+    assert kind_of("/sweeps/01M/curves") == "/sweeps/*/curves"
+    assert kind_of("/api/v1/sweeps/01M/seeds?limit=1000") == "/api/v1/sweeps/*/seeds?limit=1000"
+    assert kind_of("/seeds/12") == "/seeds/*"
+    assert kind_of("/") == "/"

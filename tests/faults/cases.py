@@ -171,7 +171,7 @@ CASES = (
         fault="A metric is not a number",
         aim="stored as NULL, valid JSON",
         elsewhere=(
-            "tests/service/test_api.py::test_numbers_that_are_not_finite_are_null",
+            "tests/service/test_api_results.py::test_numbers_that_are_not_finite_are_null",
             f"{TRIAL}::test_a_diverged_seed_is_a_result_without_a_checkpoint",
         ),
     ),

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.client import Client
+from service.control.recording import SqlQueue, connect_recorder
 from service.settings import Settings
+from tests.service.api import ADDITION, SWEEPS, submitted
 
 TINY = """
 name: tiny
@@ -49,6 +52,19 @@ def web(settings: Settings) -> Iterator[TestClient]:
     """The app in this process; what it did not expect is a 500, as for any client."""
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def trained_sweep(web: TestClient, engine: Engine, settings: Settings) -> str:
+    """Two seed runs that were really trained, and one that was cancelled after."""
+    from sweeps.local_runner import run_locally
+
+    sweep = submitted(web, ADDITION)
+    queue = SqlQueue(engine, sweep["id"], 1, "test")
+    run_locally(queue, lambda work: connect_recorder(settings.database_url, work), settings.home)
+    web.post(f"{SWEEPS}/{sweep['id']}/extend", json={"count": 1})
+    web.post(f"{SWEEPS}/{sweep['id']}/cancel")
+    return sweep["id"]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from service.dashboard import charts
 from service.dashboard.html import bar_parts
 from service.dashboard.provenance import configuration_keys
 from service.dashboard.success_table import success_table, too_few, totals
+from service.dashboard.sweep_parts import CURVE_STEPS, CURVE_VALUES, steps_shown
 from service.outcomes import OUTCOMES, outcome
 from service.sentences import carries_tested, digits
 
@@ -76,6 +77,15 @@ def test_a_curve_leaves_out_only_steps_with_few_of_the_later_seeds(seeds: list[i
     for row in rows:
         later = max(seeds[row["step"] :])
         assert (row in kept) == (2 * row["seeds"] >= later)
+
+
+@given(st.floats(1, 1e6), st.floats(1, 1e6))
+def test_of_more_values_no_more_steps_are_drawn_and_never_too_few(one: float, other: float) -> None:
+    fewer, more = sorted((one, other))
+    least, most = CURVE_STEPS
+
+    assert least <= steps_shown(more) <= steps_shown(fewer) <= most
+    assert steps_shown(more) * more <= max(CURVE_VALUES, least * more)
 
 
 @given(st.integers(0, 2000), st.integers(2, 300))

@@ -14,6 +14,7 @@ from db.leasing import claim_pack
 from db.queries import success
 from db.recording import Ended, Lease, Rows, end_seed, note_engine
 from db.transitions import start_sweep
+from service.dashboard import sweep_parts
 
 HTML = {"Accept": "text/html"}
 HOSTILE = "</script><script>alert(1)</script>"
@@ -191,6 +192,24 @@ def test_a_refreshed_part_is_the_part_of_the_page(
 
     # Rates and times left move on between two reads.
     assert again.split("—")[0].strip() in whole
+
+
+def test_curves_of_many_values_follow_their_page(
+    web: TestClient, measured: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = page(web, f"/sweeps/{measured}")
+    monkeypatch.setattr(sweep_parts, "CURVE_VALUES_AT_ONCE", 0)
+    later = page(web, f"/sweeps/{measured}")
+    part = page(web, f"/sweeps/{measured}/curves")
+
+    fetched = f'hx-get="/sweeps/{measured}/curves"'
+    (soon,) = re.findall(rf'{fetched}[^>]*hx-trigger="load, [^>]*>(.*?)</section>', later, re.S)
+    assert "data-chart" not in soon
+    assert "the curves take a moment" in soon
+    assert part.strip() in at_once
+    assert "data-chart" in part
+    assert fetched in at_once
+    assert 'hx-trigger="load' not in at_once
 
 
 def test_seed_pages_say_what_became_of_the_seed_and_what_differs(
