@@ -92,6 +92,7 @@ def claim_pack(
     lease_seconds: float,
     host: str | None = None,
     code_version: str | None = None,
+    again: bool = False,
 ) -> ClaimedPack | None:
     """Lease the first pack that waits, or that a runner of an older epoch still holds.
 
@@ -107,12 +108,14 @@ def claim_pack(
         lease_seconds: How long the lease lasts unless it is renewed.
         host: Where the seeds will train.
         code_version: What they will train with, if not what they were submitted with.
+        again: Take up only what this owner holds already, when it was never told.
 
     Returns:
         The pack, or None: none can be leased now (its pause, its sweep's limit of trials, a sweep
         that goes first), or the sweep is not to run.
     """
-    while (pack := _lock_claimable(conn, sweep_id, epoch)) is not None:
+    theirs = _is_of(owner, epoch) if again else None
+    while (pack := _lock_claimable(conn, sweep_id, epoch, theirs)) is not None:
         seeds = _open_seeds(conn, pack.id)
         if not seeds:
             # Its worker died between the last seed's end and the pack's.
@@ -137,7 +140,22 @@ def claim_pack(
     return None
 
 
-def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[Any, ...]] | None:
+def _is_of(owner: str, epoch: int) -> ColumnElement[bool]:
+    p = packs.c
+    return and_(p.state == PackState.LEASED, p.epoch == epoch, p.owner == owner)
+
+
+def held_by(conn: Connection, sweep_id: str, *, owner: str, epoch: int) -> tuple[int, int] | None:
+    """Pack and fence of what an owner of one pack at a time has in hand."""
+    p = packs.c
+    held = conn.execute(select(p.id, p.fence).where(p.sweep_id == sweep_id, _is_of(owner, epoch)))
+    row = held.first()
+    return None if row is None else (row.id, row.fence)
+
+
+def _lock_claimable(
+    conn: Connection, sweep_id: str, epoch: int, only: ColumnElement[bool] | None
+) -> Row[*tuple[Any, ...]] | None:
     p = packs.c
     waits = and_(p.state == PackState.PENDING, or_(p.not_before.is_(None), p.not_before <= now()))
     orphaned = and_(p.state == PackState.LEASED, p.epoch < epoch)
@@ -150,7 +168,7 @@ def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[A
             sweeps.c.desired.in_(TRAINING),
             sweeps.c.state.in_(OPEN_SWEEPS),
             sweeps.c.runner_epoch <= epoch,
-            or_(and_(waits, _has_its_turn()), orphaned),
+            or_(and_(waits, _has_its_turn()), orphaned) if only is None else only,
         )
         .order_by(p.id)
         .limit(1)

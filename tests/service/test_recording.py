@@ -47,7 +47,7 @@ def test_a_writer_waits_while_another_holds_the_record(tmp_path: Path) -> None:
     sweep = submit_sweep(engine, [REVERSE], [[0]])
     work = queue_of(url, engine, sweep).claim()
     assert work is not None
-    recorder = SqlRecorder(engine, work.pack_id, work.fence)
+    recorder = SqlRecorder(engine, work)
     write = threading.Thread(
         target=recorder.record, args=([EPOCH],), kwargs={"steps": {0: 4}, "wall_seconds": 1.0}
     )
@@ -65,7 +65,7 @@ def test_every_method_of_a_recorder_refuses_a_fence_of_the_past(tmp_path: Path) 
     work = queue_of(url, engine, sweep).claim()
     assert work is not None
     assert queue_of(url, engine, sweep).claim() is not None
-    late = SqlRecorder(engine, work.pack_id, work.fence)
+    late = SqlRecorder(engine, work)
     for act in (
         lambda: late.note_engine([0], engine="native", instruction_set=None),
         lambda: late.record([EPOCH], steps={0: 4}, wall_seconds=1.0),
@@ -94,7 +94,7 @@ def test_the_last_seeds_end_completes_its_pack_and_may_be_repeated(tmp_path: Pat
     sweep = submit_sweep(engine, [REVERSE], [[0, 1]])
     work = queue_of(url, engine, sweep).claim()
     assert work is not None
-    recorder = SqlRecorder(engine, work.pack_id, work.fence)
+    recorder = SqlRecorder(engine, work)
     for seed, state in ((0, "leased"), (1, "done"), (1, "done")):
         ended = SeedEnded(seed=seed, outcome=Outcome.DIVERGED, step=4, reason="loss")
         recorder.end_seed([], ended, None, wall_seconds=1.0)
@@ -111,6 +111,6 @@ def test_a_seed_cannot_end_in_a_pack_that_another_completed(tmp_path: Path) -> N
     assert late is not None
     assert work is not None
     ended = SeedEnded(seed=0, outcome=Outcome.DIVERGED, step=4, reason="loss")
-    SqlRecorder(engine, work.pack_id, work.fence).end_seed([], ended, None, wall_seconds=1.0)
+    SqlRecorder(engine, work).end_seed([], ended, None, wall_seconds=1.0)
     with pytest.raises(Fenced):
-        SqlRecorder(engine, late.pack_id, late.fence).end_seed([], ended, None, wall_seconds=1.0)
+        SqlRecorder(engine, late).end_seed([], ended, None, wall_seconds=1.0)
