@@ -37,6 +37,15 @@ class CheckpointRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComputedBy:
+    """What computes a seed."""
+
+    engine: str
+    #: What its kernel was compiled for, if it has one of its own.
+    instruction_set: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackWork:
     """One leased pack: the seeds of one configuration that one worker trains together."""
 
@@ -85,13 +94,7 @@ class Recorder(Protocol):
     def note_engine(
         self, seeds: Sequence[int], *, engine: str, instruction_set: str | None
     ) -> None:
-        """Note what computes some seeds from here on.
-
-        Args:
-            seeds: Seeds of the pack.
-            engine: Its name.
-            instruction_set: What its kernel was compiled for, if it has one of its own.
-        """
+        """Note what computes some seeds from here on; see `ComputedBy`."""
 
     def record(
         self,
@@ -127,8 +130,12 @@ class Recorder(Protocol):
         ref: CheckpointRef | None,
         *,
         wall_seconds: float,
+        computed_by: ComputedBy | None = None,
     ) -> None:
-        """Write a seed's last rows, its final checkpoint and its outcome, together."""
+        """Write a seed's last rows, its final checkpoint and its outcome, together.
+
+        And what computed it, unless that was noted before.
+        """
 
     def complete(self) -> None:
         """Every seed has ended: the pack is done."""
@@ -158,6 +165,10 @@ class Recorder(Protocol):
         Returns:
             Whether the worker is to go on; False: leave at the next checkpoint (`release`).
         """
+
+
+#: Makes a leased pack's recorder, in the process that trains it.
+ConnectRecorder = Callable[[PackWork, WantsNext], Recorder]
 
 
 class PackQueue(Protocol):

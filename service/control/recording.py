@@ -31,7 +31,14 @@ from ngpu_core.events import (
     SeedEnded,
     TrainingEpoch,
 )
-from sweeps.recorder import CheckpointRef, Fenced, PackWork, RecordUnreachable, WantsNext
+from sweeps.recorder import (
+    CheckpointRef,
+    ComputedBy,
+    Fenced,
+    PackWork,
+    RecordUnreachable,
+    WantsNext,
+)
 
 #: Seconds a pack is held after its worker's last sign of life.
 LEASE_SECONDS = 30.0
@@ -113,6 +120,7 @@ class SqlRecorder:
         ref: CheckpointRef | None,
         *,
         wall_seconds: float,
+        computed_by: ComputedBy | None = None,
     ) -> None:
         """Write a seed's last rows, its final checkpoint and its outcome, together.
 
@@ -126,6 +134,7 @@ class SqlRecorder:
             step=ended.step,
             reason=ended.reason,
             checkpoint=asdict(ref) if ref else None,
+            **(asdict(computed_by) if computed_by else {}),
         )
         pack, fence = self._lease.pack_id, self._lease.fence
 

@@ -8,21 +8,16 @@ settings are environment variables, which the process that starts this one sets
 (`service/control/keeper.py`).
 """
 
-import logging
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import ray
-from ray import tune
-from ray.tune.execution import tune_controller
 
 from sweeps.ray.cluster import nodes
 from sweeps.ray.hand import ConnectQueue, Hand
 from sweeps.ray.placement import Demand, fit
-from sweeps.ray.searcher import ActorCache, PackSearcher, ReleaseFailed
-from sweeps.ray.trainable import ConnectRecorder, PackTrainable
+from sweeps.recorder import ConnectRecorder
 
 
 def run_on_ray(
@@ -51,40 +46,21 @@ def run_on_ray(
     Raises:
         ClusterTooSmall: A local cluster lacks the GPUs that a trial needs.
     """
-    # It misses the files that Tune's own loggers would have written.
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
     ray.init(address=address, log_to_driver=True, logging_level="warning")
     hand = Hand(connect_queue)
-    tune_controller._ObjectCache = partial(ActorCache, hand)
     try:
+        # Tune takes a second to load; Ray starts the processes of the actors meanwhile.
+        from sweeps.ray.tuner import actors, make_tuner
+
         fitting = fit(demand, nodes())
-        trainable = tune.with_parameters(
-            PackTrainable,
+        trainable = actors(
+            fitting,
             connect_recorder=connect_recorder,
             checkpoints=checkpoints,
             checkpoint_seconds=checkpoint_seconds,
             prepare=prepare,
         )
-        placed = tune.with_resources(trainable, {"cpu": fitting.cpu, "gpu": fitting.gpu})
-        # It names the actors' processes.
-        placed.__name__ = placed.__qualname__ = PackTrainable.__name__
-        tuner = tune.Tuner(
-            placed,
-            tune_config=tune.TuneConfig(
-                search_alg=PackSearcher(hand, fitting),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=str(scratch),
-                callbacks=[ReleaseFailed(hand)],
-                failure_config=tune.FailureConfig(max_failures=0, fail_fast=False),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
+        tuner = make_tuner(trainable, hand, fitting, scratch)
         with hand.renewing():
             tuner.fit()
     finally:

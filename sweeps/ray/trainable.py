@@ -10,12 +10,10 @@ from typing import Any
 
 from ray.tune.trainable import Trainable
 
-from sweeps.recorder import PackWork, Recorder, WantsNext
+from sweeps.recorder import ConnectRecorder, PackWork
 
 #: Seconds between two reports to Tune: each costs runner and actor milliseconds.
 REPORT_SECONDS = 1.0
-
-ConnectRecorder = Callable[[PackWork, WantsNext], Recorder]
 
 
 class PackTrainable(Trainable):
