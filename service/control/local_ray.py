@@ -23,9 +23,6 @@ IDLE_SECONDS = 300.0
 #: Seconds the keeper gets to end Ray's processes.
 GRACE_SECONDS = 15.0
 
-#: What a worker process loads as it starts, before it has anything to do: training loads slowly.
-PRELOADED = ("sweeps.ray.trainable", "sweeps.trial", "service.control.recording")
-
 #: Ray's own settings, for every process that loads it. Nothing leaves this machine, Tune writes no
 #: logs of its own, a dead node is noticed in seconds. The report's address matters: Ray reports
 #: even that it may not report.
@@ -74,7 +71,6 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": token,
         # The one way to make Ray listen on loopback only: no other machine may join.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_preload_python_modules": ",".join(PRELOADED),
     }
 
 

@@ -154,9 +154,16 @@ class SqlRecorder:
         """Every seed has ended: the pack is done."""
         if self._completed:
             return
-        self._completed, self._next = self._write(self._complete)
+        pack, fence = self._lease.pack_id, self._lease.fence
+
+        def act(conn: Connection) -> _Completion:
+            if leasing.is_done(conn, pack, fence):
+                return _Completion(True, self._lease_next(conn, again=True))
+            return self._complete(conn)
+
+        self._completed, self._next = self._write(act)
         if not self._completed:
-            raise RuntimeError(f"pack {self._lease.pack_id} has seed runs that did not end")
+            raise RuntimeError(f"pack {pack} has seed runs that did not end")
 
     def next_pack(self) -> PackWork | None:
         """The pack leased in the transaction that completed this one."""

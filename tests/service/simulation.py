@@ -20,10 +20,25 @@ from sqlalchemy.pool import StaticPool
 from db import guards, models, runners, submission, transitions
 from db.engine import _begin_sqlite, reading, writing
 from db.errors import LeaseLost, WrongState
-from db.giving_back import Fate, expire_leases, fail_pack, release_pack, take_stalled
-from db.leasing import ClaimedPack, claim_pack, complete_pack, exhausted, forget_checkpoints, renew
+from db.giving_back import (
+    Fate,
+    expire_leases,
+    fail_pack,
+    release_held,
+    release_pack,
+    take_stalled,
+)
+from db.leasing import (
+    ClaimedPack,
+    claim_pack,
+    complete_pack,
+    exhausted,
+    forget_checkpoints,
+    is_done,
+    renew,
+)
 from db.recording import Ended, Lease, Rows, end_seed, move_checkpoint, rewind, write_rows
-from db.states import TRAINING, Desired
+from db.states import TRAINING, Desired, PackState
 from db.submission import NewPack
 from service.control.reconcile import (
     Finish,
@@ -86,10 +101,13 @@ def memory_record(clock: Clock) -> Engine:
 
 @dataclass(eq=False, kw_only=True)
 class Worker:
-    """A process that trains one pack."""
+    """A process that trains a line of packs, one after the other."""
 
     pack: ClaimedPack
     step: int
+    #: Its name in the record, and its runner's epoch.
+    owner: str
+    epoch: int
     ended: set[int] = field(default_factory=set)
     leaving: bool = False
     hung: bool = False
@@ -131,6 +149,9 @@ class Simulation:
         self.holders: dict[int, Worker] = {}
         self.expected: dict[str, int] = {}
         self.final: dict[int, str] = {}
+        #: Lines whose pack was given back on their behalf, as their process had died.
+        self.over: set[str] = set()
+        self.names = count()
         self.serial = count()
         self.submit(Random(0))
         self.tick(Random(0))
@@ -384,15 +405,8 @@ class Simulation:
     def claim(self, runner: Runner) -> None:
         """One look of the searcher at the queue."""
         before = look(self.direct, self.clock.text())
-        pack = self.write(
-            lambda conn: claim_pack(
-                conn,
-                runner.sweep_id,
-                owner="w",
-                epoch=runner.epoch,
-                lease_seconds=LEASE_SECONDS,
-            )
-        )
+        owner = f"line {next(self.names)}"
+        pack = self.write(lambda conn: lease(conn, runner.sweep_id, owner, runner.epoch))
         if pack is None:
             with reading(self.engine) as conn:
                 over = exhausted(conn, runner.sweep_id)
@@ -401,6 +415,13 @@ class Simulation:
             return
         broken = before.broken(runner.sweep_id, pack.pack_id, runner.epoch)
         assert not broken, f"a claim broke a rule: {broken}"
+        step = self.begin(pack)
+        worker = Worker(pack=pack, step=step, owner=owner, epoch=runner.epoch)
+        self.holders[pack.pack_id] = worker
+        runner.workers.append(worker)
+
+    def begin(self, pack: ClaimedPack) -> int:
+        """What must hold of a pack just leased; the step it begins at."""
         former = self.holders.get(pack.pack_id)
         assert former is None or not self.holds(former) or former.pack.fence < pack.fence
         assert len({ref.step for ref in pack.resume}) <= 1
@@ -410,9 +431,7 @@ class Simulation:
             f"WHERE r.pack_id = {pack.pack_id} AND r.state = 'running' AND e.step > {step}"
         )
         assert not beyond, "a curve must not mix two executions"
-        worker = Worker(pack=pack, step=step)
-        self.holders[pack.pack_id] = worker
-        runner.workers.append(worker)
+        return step
 
     def holds(self, worker: Worker) -> bool:
         """Whether the record says that this worker holds its pack."""
@@ -454,7 +473,9 @@ class Simulation:
         if fate == "zombie":
             self.zombies.append(worker)
         elif fate == "noticed":
-            self.give_back(worker, "the worker died")
+            self.end_line(worker)
+            if random.random() < 0.5:
+                self.zombies.append(worker)  # it had only been cut off
         return None
 
     def give_back(self, worker: Worker, error: str | None = None) -> None:
@@ -465,6 +486,25 @@ class Simulation:
         if fate != Fate.LOST:
             assert self.holders.pop(pack.pack_id) is worker
             self.taken_back(pack.pack_id, charged, fault=error is not None)
+
+    def end_line(self, worker: Worker) -> None:
+        """Release what a worker holds now, as its runner would, which knows only its name."""
+        held = [pack for pack, holder in self.holders.items() if holder is worker]
+        before = {pack: self.charged(pack) for pack in held}
+        fate = self.write(
+            lambda conn: release_held(
+                conn,
+                worker.pack.sweep_id,
+                owner=worker.owner,
+                epoch=worker.epoch,
+                error="the worker died",
+            )
+        )
+        self.over.add(worker.owner)
+        if fate != Fate.LOST:
+            assert held == [worker.pack.pack_id], "another's pack was given back"
+            del self.holders[held[0]]
+            self.taken_back(held[0], before[held[0]], fault=True)
 
     def charged(self, pack_id: int) -> tuple[int, int]:
         """How many faults of its training, and of others, a pack was charged with."""
@@ -549,6 +589,8 @@ class Simulation:
     def complete(self, worker: Worker, random: Random) -> bool:
         """The pack is done, or was found to be by a claim that looked for open seeds."""
         pack, held = worker.pack, self.holds(worker)
+        if not worker.leaving and random.random() < 0.7:
+            return self.go_on(worker, repeat=random.random() < 0.3)
         assert self.write(lambda conn: complete_pack(conn, pack.pack_id, pack.fence))
         holder = self.holders.pop(pack.pack_id, None)
         assert holder is worker or not held, "a pack was completed under an old fence"
@@ -557,6 +599,33 @@ class Simulation:
             fate = self.write(lambda conn: release_pack(conn, pack.pack_id, pack.fence, "died"))
             assert fate == Fate.LOST, "a pack that is done was given back"
         return False
+
+    def go_on(self, worker: Worker, *, repeat: bool) -> bool:
+        """Complete the pack and lease the next, in one transaction; whether there was one."""
+        done, held = worker.pack, self.holds(worker)
+        before = look(self.direct, self.clock.text())
+        before.packs[done.pack_id]["state"] = PackState.DONE
+
+        def act(conn: Connection) -> ClaimedPack | None:
+            again = is_done(conn, done.pack_id, done.fence)
+            assert again or complete_pack(conn, done.pack_id, done.fence)
+            return lease(conn, done.sweep_id, worker.owner, worker.epoch, again=again)
+
+        pack = self.write(act)
+        holder = self.holders.pop(done.pack_id, None)
+        assert holder is worker or not held, "a pack was completed under an old fence"
+        if pack is None:
+            return False
+        broken = before.broken(done.sweep_id, pack.pack_id, worker.epoch)
+        assert not broken, f"a line went on against a rule: {broken}"
+        assert worker.owner not in self.over, "a line went on that was ended"
+        step = self.begin(pack)
+        if repeat:  # the answer to the commit was lost
+            pack, first = self.write(act), pack
+            assert (pack.pack_id, pack.fence) == (first.pack_id, first.fence + 1)
+        worker.pack, worker.step, worker.ended = pack, step, set()
+        self.holders[pack.pack_id] = worker
+        return True
 
     def end(self, worker: Worker, seed: int, random: Random) -> None:
         """One seed has ended."""
@@ -681,6 +750,15 @@ class Simulation:
             "SELECT id, state, desired FROM sweeps "
             "WHERE state NOT IN ('finished', 'cancelled', 'failed')"
         )
+
+
+def lease(
+    conn: Connection, sweep_id: str, owner: str, epoch: int, *, again: bool = False
+) -> ClaimedPack | None:
+    """One claim, as runners and trials make it."""
+    return claim_pack(
+        conn, sweep_id, owner=owner, epoch=epoch, lease_seconds=LEASE_SECONDS, again=again
+    )
 
 
 def _resume_if_paused(conn: Connection, sweep_id: str) -> None:
