@@ -6,7 +6,7 @@ PostgreSQL stores `timestamptz`; SQLite stores UTC text with milliseconds, which
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Double, Text, literal
+from sqlalchemy import BindParameter, DateTime, Dialect, Double, Text, bindparam, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -59,9 +59,14 @@ class _InSeconds(FunctionElement[datetime]):
     inherit_cache = True
 
 
-def in_seconds(seconds: float) -> FunctionElement[datetime]:
-    """The database's time `seconds` from now (a bound parameter)."""
-    return _InSeconds(literal(float(seconds), Double()))
+def in_seconds(seconds: float | str) -> FunctionElement[datetime]:
+    """The database's time `seconds` from now: a bound parameter, or the name of one."""
+    bound: BindParameter[float]
+    if isinstance(seconds, str):
+        bound = bindparam(seconds, type_=Double())
+    else:
+        bound = literal(float(seconds), Double())
+    return _InSeconds(bound)
 
 
 @compiles(now, "postgresql")

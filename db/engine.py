@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 BUSY_SECONDS = 30
 #: Seconds after which a peer of PostgreSQL that is not heard of counts as gone, at both ends.
@@ -135,13 +135,20 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield conn
 
 
-def alembic_config() -> Config:
+# Only these load Alembic: a worker process never migrates, and starts the sooner.
+
+
+def alembic_config() -> "Config":
     """The migrations' settings; the connection is handed over in `attributes`."""
+    from alembic.config import Config
+
     return Config(Path(__file__).with_name("alembic.ini"))
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the record to a revision, by default the newest; processes may do so at once."""
+    from alembic import command
+
     if engine.dialect.name == "sqlite" and engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     config = alembic_config()
@@ -154,11 +161,15 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
 def head_revision() -> str | None:
     """The newest revision this code knows."""
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(alembic_config()).get_current_head()
 
 
 def current_revision(engine: Engine) -> str | None:
     """The revision the record is at; None before the first migration."""
+    from alembic.runtime.migration import MigrationContext
+
     with engine.connect() as conn:
         return MigrationContext.configure(conn).get_current_revision()
 

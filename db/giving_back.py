@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from db import events
 from db.clock import in_seconds, now
-from db.leasing import held
+from db.leasing import held, held_by
 from db.models import packs, seed_runs, sweeps
 from db.states import OPEN_SEEDS, EventKind, PackState, SeedState
 from db.submission import insert_pending_packs
@@ -75,6 +75,21 @@ def release_pack(conn: Connection, pack_id: int, fence: int, error: str | None) 
         _wait(conn, pack, pack.error, 0.0)
         return Fate.PENDING
     return _count_fault(conn, pack, error)
+
+
+def release_held(
+    conn: Connection, sweep_id: str, *, owner: str, epoch: int, error: str | None
+) -> Fate:
+    """Give back, as `release_pack`, whatever pack an owner of one pack at a time has in hand.
+
+    It may be completing one and leasing the next at this moment, which it can only under the fence
+    that is taken from it here: afterwards it has none, and gets none.
+    """
+    while (found := held_by(conn, sweep_id, owner=owner, epoch=epoch)) is not None:
+        fate = release_pack(conn, *found, error)
+        if fate is not Fate.LOST:
+            return fate
+    return Fate.LOST
 
 
 def expire_leases(conn: Connection) -> list[int]:

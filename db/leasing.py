@@ -11,10 +11,15 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Row,
+    Select,
+    Text,
+    Update,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -92,6 +97,7 @@ def claim_pack(
     lease_seconds: float,
     host: str | None = None,
     code_version: str | None = None,
+    again: bool = False,
 ) -> ClaimedPack | None:
     """Lease the first pack that waits, or that a runner of an older epoch still holds.
 
@@ -107,12 +113,14 @@ def claim_pack(
         lease_seconds: How long the lease lasts unless it is renewed.
         host: Where the seeds will train.
         code_version: What they will train with, if not what they were submitted with.
+        again: Take up only what this owner holds already, when it was never told.
 
     Returns:
         The pack, or None: none can be leased now (its pause, its sweep's limit of trials, a sweep
         that goes first), or the sweep is not to run.
     """
-    while (pack := _lock_claimable(conn, sweep_id, epoch)) is not None:
+    facts = {"of_sweep": sweep_id, "of_epoch": epoch} | ({"of_owner": owner} if again else {})
+    while (pack := conn.execute(_claimable(again), facts).first()) is not None:
         seeds = _open_seeds(conn, pack.id)
         if not seeds:
             # Its worker died between the last seed's end and the pack's.
@@ -137,28 +145,49 @@ def claim_pack(
     return None
 
 
-def _lock_claimable(conn: Connection, sweep_id: str, epoch: int) -> Row[*tuple[Any, ...]] | None:
+def _is_of(owner: Any, epoch: Any) -> ColumnElement[bool]:
     p = packs.c
+    return and_(p.state == PackState.LEASED, p.epoch == epoch, p.owner == owner)
+
+
+def held_by(conn: Connection, sweep_id: str, *, owner: str, epoch: int) -> tuple[int, int] | None:
+    """Pack and fence of what an owner of one pack at a time has in hand."""
+    p = packs.c
+    held = conn.execute(select(p.id, p.fence).where(p.sweep_id == sweep_id, _is_of(owner, epoch)))
+    row = held.first()
+    return None if row is None else (row.id, row.fence)
+
+
+# Statements of every seed are built once: to build one costs more than to run it.
+
+
+@cache
+def _claimable(again: bool) -> Select[*tuple[Any, ...]]:
+    p = packs.c
+    epoch: BindParameter[int] = bindparam("of_epoch")
     waits = and_(p.state == PackState.PENDING, or_(p.not_before.is_(None), p.not_before <= now()))
     orphaned = and_(p.state == PackState.LEASED, p.epoch < epoch)
-    return conn.execute(
+    if again:
+        free = _is_of(bindparam("of_owner"), epoch)
+    else:
+        free = or_(and_(waits, _has_its_turn()), orphaned)
+    return (
         select(p.id, p.configuration_id, configurations.c.run, sweeps.c.cpu, sweeps.c.gpu)
         .join(sweeps, sweeps.c.id == p.sweep_id)
         .join(configurations, configurations.c.id == p.configuration_id)
         .where(
-            p.sweep_id == sweep_id,
+            p.sweep_id == bindparam("of_sweep"),
             sweeps.c.desired.in_(TRAINING),
             sweeps.c.state.in_(OPEN_SWEEPS),
             sweeps.c.runner_epoch <= epoch,
-            or_(and_(waits, _has_its_turn()), orphaned),
+            free,
         )
         .order_by(p.id)
         .limit(1)
         .with_for_update(of=packs, skip_locked=True)
-    ).first()
+    )
 
 
-@cache
 def _has_its_turn() -> ColumnElement[bool]:
     """Whether a sweep may claim one more pack, as far as its schedule says."""
     return and_(_room(sweeps.c), ~_outranked())
@@ -195,29 +224,40 @@ def _outranked() -> ColumnElement[bool]:
 
 
 def _open_seeds(conn: Connection, pack_id: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    return conn.execute(_open_seeds_of_pack(), {"of_pack": pack_id}).all()
+
+
+@cache
+def _open_seeds_of_pack() -> Select[*tuple[Any, ...]]:
     s = seed_runs.c
-    return conn.execute(
+    return (
         select(s.id, s.seed, s.wall_seconds, s.attempts)
-        .where(s.pack_id == pack_id, s.state.in_(OPEN_SEEDS))
+        .where(s.pack_id == bindparam("of_pack"), s.state.in_(OPEN_SEEDS))
         .order_by(s.seed)
-    ).all()
+    )
 
 
 def _lease(conn: Connection, pack_id: int, owner: str, epoch: int, seconds: float) -> int:
-    return conn.execute(
+    to = {"of_pack": pack_id, "to_owner": owner, "to_epoch": epoch, "for_seconds": float(seconds)}
+    return int(conn.execute(_leasing(), to).scalar_one())
+
+
+@cache
+def _leasing() -> Any:
+    return (
         update(packs)
-        .where(packs.c.id == pack_id)
+        .where(packs.c.id == bindparam("of_pack"))
         .values(
             state=PackState.LEASED,
             fence=packs.c.fence + 1,
-            owner=owner,
-            epoch=epoch,
-            lease_until=in_seconds(seconds),
+            owner=bindparam("to_owner"),
+            epoch=bindparam("to_epoch"),
+            lease_until=in_seconds("for_seconds"),
             progress_at=now(),
             not_before=None,
         )
         .returning(packs.c.fence)
-    ).scalar_one()
+    )
 
 
 def _resume(conn: Connection, seeds: Sequence[Row[*tuple[Any, ...]]]) -> tuple[Checkpoint, ...]:
@@ -260,26 +300,39 @@ def _begin_attempt(
     host: str | None,
     code_version: str | None,
 ) -> None:
+    facts = {
+        "of_pack": pack_id,
+        "from_step": resume[0].step if resume else 0,
+        "after_seconds": wall_seconds,
+        "on_host": host,
+        "with_code": code_version,
+    }
+    conn.execute(_attempt(), facts)
+
+
+@cache
+def _attempt() -> Update:
     s = seed_runs.c
-    step = resume[0].step if resume else 0
-    conn.execute(
+    step: BindParameter[int] = bindparam("from_step")
+    seconds: BindParameter[float] = bindparam("after_seconds")
+    return (
         update(seed_runs)
-        .where(s.pack_id == pack_id, s.state.in_(OPEN_SEEDS))
+        .where(s.pack_id == bindparam("of_pack"), s.state.in_(OPEN_SEEDS))
         .values(
             state=SeedState.RUNNING,
             steps=step,
             attempt_step=step,
-            wall_seconds=wall_seconds,
-            attempt_wall_seconds=wall_seconds,
+            wall_seconds=seconds,
+            attempt_wall_seconds=seconds,
             attempts=s.attempts + 1,
             started_at=func.coalesce(s.started_at, now()),
-            host=func.coalesce(host, s.host),
-            code_version=func.coalesce(code_version, s.code_version),
+            host=func.coalesce(bindparam("on_host", type_=Text()), s.host),
+            code_version=func.coalesce(bindparam("with_code", type_=Text()), s.code_version),
         )
     )
 
 
-def held(pack_id: int, fence: int) -> ColumnElement[bool]:
+def held(pack_id: Any, fence: Any) -> ColumnElement[bool]:
     """The guard of every write for a pack: it is leased under this fence."""
     p = packs.c
     return and_(p.id == pack_id, p.fence == fence, p.state == PackState.LEASED)
@@ -303,17 +356,23 @@ def renew(
     Raises:
         LeaseLost: The pack changed hands, was cancelled or has ended.
     """
-    moved = {"progress_at": now()} if progress else {}
-    wanted = select(sweeps.c.desired).where(sweeps.c.id == packs.c.sweep_id).scalar_subquery()
-    renewed = conn.execute(
-        update(packs)
-        .where(held(pack_id, fence))
-        .values(lease_until=in_seconds(lease_seconds), **moved)
-        .returning(wanted)
-    ).scalar()
+    lease = {"of_pack": pack_id, "of_fence": fence, "for_seconds": float(lease_seconds)}
+    renewed = conn.execute(_renewal(progress), lease).scalar()
     if renewed is None:
         raise LeaseLost(pack_id, fence)
     return Desired(renewed)
+
+
+@cache
+def _renewal(progress: bool) -> Any:
+    moved = {"progress_at": now()} if progress else {}
+    wanted = select(sweeps.c.desired).where(sweeps.c.id == packs.c.sweep_id).scalar_subquery()
+    return (
+        update(packs)
+        .where(held(bindparam("of_pack"), bindparam("of_fence")))
+        .values(lease_until=in_seconds("for_seconds"), **moved)
+        .returning(wanted)
+    )
 
 
 def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
@@ -325,6 +384,8 @@ def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
     Raises:
         LeaseLost: The pack is another's.
     """
+    if conn.execute(_completion(), {"of_pack": pack_id, "of_fence": fence}).rowcount:
+        return True
     found = conn.execute(select(packs).where(packs.c.id == pack_id).with_for_update()).first()
     if found is None or found.fence != fence:
         raise LeaseLost(pack_id, fence)
@@ -336,6 +397,17 @@ def complete_pack(conn: Connection, pack_id: int, fence: int) -> bool:
         return False
     _leave(conn, pack_id, PackState.DONE)
     return True
+
+
+@cache
+def _completion() -> Update:
+    s = seed_runs.c
+    is_open = exists().where(s.pack_id == packs.c.id, s.state.in_(OPEN_SEEDS))
+    return (
+        update(packs)
+        .where(held(bindparam("of_pack"), bindparam("of_fence")), ~is_open)
+        .values(state=PackState.DONE, owner=None, lease_until=None, not_before=None)
+    )
 
 
 def is_done(conn: Connection, pack_id: int, fence: int) -> bool:

@@ -8,11 +8,12 @@ numbers that are not finite are stored as NULL.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from numbers import Integral
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Select, Table, Update, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.clock import now
@@ -73,6 +74,9 @@ class Ended:
     reason: str
     #: As for `move_checkpoint`.
     checkpoint: Mapping[str, Any] | None = None
+    #: What computed it, unless that was noted before.
+    engine: str | None = None
+    instruction_set: str | None = None
 
 
 def write_rows(
@@ -138,18 +142,44 @@ def end_seed(
     """
     if ended.state not in (SeedState.FINISHED, SeedState.DIVERGED):
         raise ValueError(f"state is {ended.state!r}: must be 'finished' or 'diverged'")
-    seeds = _write(conn, lease, rows, {ended.seed: ended.step}, wall_seconds)
+    seeds = _write(conn, lease, rows, {}, wall_seconds)
     if ended.checkpoint is not None:
         _point_to(conn, lease, seeds, [ended.checkpoint])
-    done = conn.execute(
-        update(seed_runs)
-        .where(seed_runs.c.id == seeds[ended.seed], seed_runs.c.state.in_(OPEN_SEEDS))
-        .values(state=SeedState(ended.state), reason=ended.reason, error=None, finished_at=now())
-    )
-    if done.rowcount == 0:
+    facts = {
+        "of_seed_run": seeds[ended.seed],
+        "as": SeedState(ended.state),
+        "because": ended.reason,
+        "at_step": ended.step,
+        "after_seconds": wall_seconds,
+    }
+    if ended.engine is not None:
+        facts |= {"by_engine": ended.engine, "by_set": ended.instruction_set}
+    if conn.execute(_ending(ended.engine is not None), facts).rowcount == 0:
         return False
     keep_verdict(conn, seeds[ended.seed])
     return True
+
+
+@cache
+def _ending(names_engine: bool) -> Update:
+    s = seed_runs.c
+    engine: dict[str, Any] = {
+        "engine": bindparam("by_engine"),
+        "instruction_set": bindparam("by_set"),
+    }
+    return (
+        update(seed_runs)
+        .where(s.id == bindparam("of_seed_run"), s.state.in_(OPEN_SEEDS))
+        .values(
+            state=bindparam("as"),
+            reason=bindparam("because"),
+            error=None,
+            steps=bindparam("at_step"),
+            wall_seconds=bindparam("after_seconds"),
+            finished_at=now(),
+            **(engine if names_engine else {}),
+        )
+    )
 
 
 def note_engine(
@@ -211,8 +241,7 @@ class _Seeds:
 
     @classmethod
     def of_pack(cls, conn: Connection, pack_id: int) -> "_Seeds":
-        s = seed_runs.c
-        found = conn.execute(select(s.seed, s.id, s.state).where(s.pack_id == pack_id)).all()
+        found = conn.execute(_of_pack(), {"of_pack": pack_id}).all()
         return cls(
             pack_id=pack_id,
             ids={row.seed: row.id for row in found},
@@ -242,6 +271,12 @@ class _Seeds:
         ]
 
 
+@cache
+def _of_pack() -> Select[int, int, str]:
+    s = seed_runs.c
+    return select(s.seed, s.id, s.state).where(s.pack_id == bindparam("of_pack"))
+
+
 def _plain(value: Any) -> Any:
     """A value as both databases take it: NULL for what is not finite, no numpy scalars."""
     if isinstance(value, float):
@@ -252,16 +287,20 @@ def _plain(value: Any) -> Any:
 def _upsert(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
+    conn.execute(_upsertion(table, conn.dialect.name), rows)
+
+
+@cache
+def _upsertion(table: Table, database: str) -> Any:
+    dialect = postgresql if database == "postgresql" else sqlite
     statement = dialect.insert(table)
     key = [column.name for column in table.primary_key]
-    statement = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=key,
         set_={c.name: statement.excluded[c.name] for c in table.c if c.name not in key},
         # The lease that the caller renewed is the guard. Fences of other packs do not compare: a
         # seed retried in a new pack starts from a low one.
     )
-    conn.execute(statement, rows)
 
 
 def _point_to(

@@ -6,9 +6,10 @@ under another one it counts for nothing. It is written when the seed run ends, i
 and neither its tests nor the verdict change from there on.
 """
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 #: A rule without a task reads the worst one; a key of the verdict cannot be NULL.
 EVERY_TASK = ""
@@ -48,4 +49,9 @@ def keep_verdicts(conn: Connection, sweep_id: str) -> None:
 
 
 def _keep(conn: Connection, condition: str, whose: Any) -> None:
-    conn.execute(text(_INSERT.format(whose=condition)), {"whose": whose})
+    conn.execute(_keeping(condition), {"whose": whose})
+
+
+@cache
+def _keeping(condition: str) -> TextClause:
+    return text(_INSERT.format(whose=condition))

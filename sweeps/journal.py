@@ -11,6 +11,7 @@ import errno
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ngpu_core.checkpoint import CheckpointFile, CorruptCheckpoint, load_seed, s
 from ngpu_core.engines.engine import Engine
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
 from ngpu_core.training import PackTrainer
-from sweeps.recorder import CheckpointRef, PackWork, Recorder, RecordUnreachable
+from sweeps.recorder import CheckpointRef, ComputedBy, PackWork, Recorder, RecordUnreachable
 
 #: Rows kept back at most before they are written.
 FLUSH_ROWS = 256
@@ -59,6 +60,8 @@ class Journal:
         self.ended: set[int] = set()
         self._active: tuple[int, ...] = ()
         self._rows: list[Any] = []
+        #: What computes the seeds of which the record has not been told yet.
+        self._unnoted: dict[int, ComputedBy] = {}
         self._away = False
         self._started = self._flushed = time.monotonic()
 
@@ -82,10 +85,9 @@ class Journal:
             raise
 
     def note_engine(self, engine: Engine, seeds: tuple[int, ...]) -> None:
-        """Tell the record what computes these seeds from here on."""
-        self._recorder.note_engine(
-            seeds, engine=engine.name, instruction_set=engine.instruction_set
-        )
+        """What computes these seeds from here on; told to the record after the next rows."""
+        made = ComputedBy(engine=engine.name, instruction_set=engine.instruction_set)
+        self._unnoted |= dict.fromkeys(seeds, made)
 
     def take(self, event: Event, trainer: PackTrainer) -> bool:
         """Keep or write one event; whether something was written."""
@@ -123,6 +125,7 @@ class Journal:
             self._flushed = time.monotonic()
         else:
             self._written()
+            self._tell_engines()
 
     def save(self, trainer: PackTrainer) -> list[CheckpointRef]:
         """Write the checkpoint files of the seeds in training, which nothing points to yet."""
@@ -133,6 +136,7 @@ class Journal:
         steps = {ref.seed: ref.step for ref in refs}
         self._recorder.checkpoint(self._rows, refs, steps=steps, wall_seconds=self._wall_seconds)
         self._written()
+        self._tell_engines()
         self._pointers = {ref.seed: ref for ref in refs}
         self.checkpointed = refs[0].step
         self._prune(refs)
@@ -158,7 +162,13 @@ class Journal:
     def _end_seed(self, ended: SeedEnded, trainer: PackTrainer) -> None:
         keep = ended.outcome is Outcome.FINISHED
         ref = self._save(trainer, ended.seed, ended.step) if keep else None
-        self._recorder.end_seed(self._rows, ended, ref, wall_seconds=self._wall_seconds)
+        self._recorder.end_seed(
+            self._rows,
+            ended,
+            ref,
+            wall_seconds=self._wall_seconds,
+            computed_by=self._unnoted.pop(ended.seed, None),
+        )
         structlog.get_logger().info(
             "seed ended",
             **{**self._work.identity, "seeds": [ended.seed]},
@@ -170,6 +180,13 @@ class Journal:
         self._active = tuple(seed for seed in self._active if seed != ended.seed)
         self._written()
         self._prune([ref] if ref else [])
+
+    def _tell_engines(self) -> None:
+        """Note what computes which seeds: one engine, but for parts that were cut."""
+        for made in set(self._unnoted.values()):
+            seeds = [seed for seed, one in self._unnoted.items() if one == made]
+            self._recorder.note_engine(seeds, **asdict(made))
+        self._unnoted = {}
 
     def _written(self) -> None:
         self._rows = []

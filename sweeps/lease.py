@@ -4,6 +4,7 @@ import faulthandler
 import os
 import threading
 from collections.abc import Callable
+from functools import cache
 from types import TracebackType
 
 import structlog
@@ -50,6 +51,14 @@ class FreezeWatch(threading.Thread):
         self.join()
 
 
+@cache
+def watch_process() -> FreezeWatch:
+    """The one watch of a process that may be ended, from the first call to the process's end."""
+    watch = FreezeWatch()
+    watch.start()
+    return watch
+
+
 def stay() -> None:
     """Leave a hung training alone: the process has other things to do."""
 
@@ -73,7 +82,6 @@ class LeaseKeeper(threading.Thread):
         super().__init__(name="lease-keeper", daemon=True)
         self._recorder = recorder
         self._on_hang = on_hang
-        self._freeze = None if on_hang is stay else FreezeWatch()
         self._closed = threading.Event()
         self._lost = threading.Event()
         self._told_to_leave = told_to_leave
@@ -81,8 +89,8 @@ class LeaseKeeper(threading.Thread):
 
     def __enter__(self) -> "LeaseKeeper":
         self.start()
-        if self._freeze is not None:
-            self._freeze.start()
+        if self._on_hang is not stay:
+            watch_process()
         return self
 
     def __exit__(
@@ -93,8 +101,6 @@ class LeaseKeeper(threading.Thread):
     ) -> None:
         self._closed.set()
         self.join()
-        if self._freeze is not None:
-            self._freeze.close()
 
     @property
     def leaving(self) -> bool:

@@ -5,12 +5,15 @@ database. A pack is leased to one worker at a time; its fence grows with every l
 names the fence it was given. A worker that lost its pack therefore cannot change anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ngpu_core.config import RunConfig
 from ngpu_core.events import Measurement, SeedEnded
+
+#: Whether a trial would go on with another pack of its sweep.
+WantsNext = Callable[[], bool]
 
 
 class Fenced(Exception):
@@ -34,6 +37,15 @@ class CheckpointRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComputedBy:
+    """What computes a seed."""
+
+    engine: str
+    #: What its kernel was compiled for, if it has one of its own.
+    instruction_set: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackWork:
     """One leased pack: the seeds of one configuration that one worker trains together."""
 
@@ -51,6 +63,10 @@ class PackWork:
     gpu: float = 0.0
     #: Seconds earlier attempts trained.
     wall_seconds: float = 0.0
+    #: Who leased it, and with what: inherited by the pack that is leased as this one completes.
+    holder: str = ""
+    epoch: int = 0
+    code_version: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -78,13 +94,7 @@ class Recorder(Protocol):
     def note_engine(
         self, seeds: Sequence[int], *, engine: str, instruction_set: str | None
     ) -> None:
-        """Note what computes some seeds from here on.
-
-        Args:
-            seeds: Seeds of the pack.
-            engine: Its name.
-            instruction_set: What its kernel was compiled for, if it has one of its own.
-        """
+        """Note what computes some seeds from here on; see `ComputedBy`."""
 
     def record(
         self,
@@ -120,11 +130,22 @@ class Recorder(Protocol):
         ref: CheckpointRef | None,
         *,
         wall_seconds: float,
+        computed_by: ComputedBy | None = None,
     ) -> None:
-        """Write a seed's last rows, its final checkpoint and its outcome, together."""
+        """Write a seed's last rows, its final checkpoint and its outcome, together.
+
+        And what computed it, unless that was noted before.
+        """
 
     def complete(self) -> None:
         """Every seed has ended: the pack is done."""
+
+    def next_pack(self) -> PackWork | None:
+        """What the trial goes on with: leased in the transaction that completed its pack.
+
+        Each pack of such a line is thus leased under the fence of the one before it. None when the
+        trial wanted none, or none could be leased, or the pack did not complete.
+        """
 
     def fail(self, error: str) -> None:
         """The training itself raised: charged to the pack, which the retry rule splits or fails."""
@@ -146,11 +167,18 @@ class Recorder(Protocol):
         """
 
 
+#: Makes a leased pack's recorder, in the process that trains it.
+ConnectRecorder = Callable[[PackWork, WantsNext], Recorder]
+
+
 class PackQueue(Protocol):
     """The packs of one sweep, as its runner sees them."""
 
-    def claim(self) -> PackWork | None:
+    def claim(self, trial: str = "") -> PackWork | None:
         """Lease one pack that waits, or None when none can be leased now.
+
+        Args:
+            trial: Who is to train it and what follows it: holds one pack at a time.
 
         Raises:
             RecordUnreachable: The record is away; it was tried once. So `exhausted`.
@@ -174,3 +202,6 @@ class PackQueue(Protocol):
 
         Without effect when the pack is another's by now.
         """
+
+    def release_held(self, holder: str, error: str | None) -> None:
+        """Give back whatever pack a holder has in hand now, as `release`. It gets none after it."""

@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 def keep(settings: Settings, parent: int, stop: threading.Event) -> None:
     """Hold a cluster until told to stop, orphaned, or the cluster has gone."""
     # Ray takes seconds to load, and only this process and the runners pay for it.
-    from sweeps.ray_runner import cluster_lives, end_broken_cluster, local_cluster
+    from sweeps.ray.cluster import cluster_lives, end_broken_cluster, local_cluster
 
     # The path of a socket may have 107 characters, which a home folder can use up alone.
     folder = tempfile.mkdtemp(prefix="ngpu-", dir="/tmp" if os.path.isdir("/tmp") else None)

@@ -9,9 +9,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -31,7 +31,14 @@ from ngpu_core.events import (
     SeedEnded,
     TrainingEpoch,
 )
-from sweeps.recorder import CheckpointRef, Fenced, PackWork, RecordUnreachable
+from sweeps.recorder import (
+    CheckpointRef,
+    ComputedBy,
+    Fenced,
+    PackWork,
+    RecordUnreachable,
+    WantsNext,
+)
 
 #: Seconds a pack is held after its worker's last sign of life.
 LEASE_SECONDS = 30.0
@@ -52,10 +59,15 @@ def _engine(url: str) -> Engine:
 class SqlRecorder:
     """A leased pack's recorder; each method is one transaction, repeated in an outage."""
 
-    def __init__(self, engine: Engine, pack_id: int, fence: int) -> None:
+    def __init__(
+        self, engine: Engine, work: PackWork, wants_next: WantsNext = lambda: False
+    ) -> None:
         self._engine = engine
-        self._lease = recording.Lease(pack_id=pack_id, fence=fence, seconds=LEASE_SECONDS)
+        self._work = work
+        self._wants_next = wants_next
+        self._lease = recording.Lease(pack_id=work.pack_id, fence=work.fence, seconds=LEASE_SECONDS)
         self._completed = False
+        self._next: PackWork | None = None
 
     def note_engine(
         self, seeds: Sequence[int], *, engine: str, instruction_set: str | None
@@ -108,10 +120,12 @@ class SqlRecorder:
         ref: CheckpointRef | None,
         *,
         wall_seconds: float,
+        computed_by: ComputedBy | None = None,
     ) -> None:
         """Write a seed's last rows, its final checkpoint and its outcome, together.
 
-        With the last of its seeds the pack is done, in the same transaction.
+        With the last of its seeds the pack is done, and the next one leased, in the same
+        transaction.
         """
         rows = rows_of(events)
         end = recording.Ended(
@@ -120,28 +134,57 @@ class SqlRecorder:
             step=ended.step,
             reason=ended.reason,
             checkpoint=asdict(ref) if ref else None,
+            **(asdict(computed_by) if computed_by else {}),
         )
         pack, fence = self._lease.pack_id, self._lease.fence
 
-        def act(conn: Connection) -> bool:
+        def act(conn: Connection) -> _Completion:
             try:
                 recording.end_seed(conn, self._lease, rows, end, wall_seconds=wall_seconds)
             except LeaseLost:
                 # A commit whose answer was lost has ended the lease, if the pack is done under it.
                 if leasing.is_done(conn, pack, fence):
-                    return True
+                    return _Completion(True, self._lease_next(conn, again=True))
                 raise
-            return leasing.complete_pack(conn, pack, fence)
+            return self._complete(conn)
 
-        self._completed = self._write(act)
+        self._completed, self._next = self._write(act)
 
     def complete(self) -> None:
         """Every seed has ended: the pack is done."""
         if self._completed:
             return
         pack, fence = self._lease.pack_id, self._lease.fence
-        if not self._write(lambda conn: leasing.complete_pack(conn, pack, fence)):
+
+        def act(conn: Connection) -> _Completion:
+            if leasing.is_done(conn, pack, fence):
+                return _Completion(True, self._lease_next(conn, again=True))
+            return self._complete(conn)
+
+        self._completed, self._next = self._write(act)
+        if not self._completed:
             raise RuntimeError(f"pack {pack} has seed runs that did not end")
+
+    def next_pack(self) -> PackWork | None:
+        """The pack leased in the transaction that completed this one."""
+        return self._next
+
+    def _complete(self, conn: Connection) -> "_Completion":
+        done = leasing.complete_pack(conn, self._lease.pack_id, self._lease.fence)
+        return _Completion(done, self._lease_next(conn) if done else None)
+
+    def _lease_next(self, conn: Connection, *, again: bool = False) -> PackWork | None:
+        if not self._wants_next():
+            return None
+        work = self._work
+        return lease_pack(
+            conn,
+            work.sweep_id,
+            holder=work.holder,
+            epoch=work.epoch,
+            code_version=work.code_version,
+            again=again,
+        )
 
     def fail(self, error: str) -> None:
         """The training itself raised: charged to the pack."""
@@ -180,6 +223,38 @@ class SqlRecorder:
         return persist(self._engine, act, OUTAGE_SECONDS)
 
 
+class _Completion(NamedTuple):
+    """Whether a pack is done, and what its trial goes on with."""
+
+    done: bool
+    next: PackWork | None
+
+
+def lease_pack(
+    conn: Connection,
+    sweep_id: str,
+    *,
+    holder: str,
+    epoch: int,
+    code_version: str | None,
+    again: bool = False,
+) -> PackWork | None:
+    """Lease one pack that waits, as `db.leasing.claim_pack`, for training on this host."""
+    pack = leasing.claim_pack(
+        conn,
+        sweep_id,
+        owner=holder,
+        epoch=epoch,
+        lease_seconds=LEASE_SECONDS,
+        host=socket.gethostname(),
+        code_version=code_version,
+        again=again,
+    )
+    if pack is None:
+        return None
+    return replace(work_of(pack), holder=holder, epoch=epoch, code_version=code_version)
+
+
 class SqlQueue:
     """The packs of one sweep, for the runner of one epoch."""
 
@@ -189,21 +264,18 @@ class SqlQueue:
         self._epoch = epoch
         self._code_version = code_version
 
-    def claim(self) -> PackWork | None:
+    def claim(self, trial: str = "") -> PackWork | None:
         """Lease one pack that waits, or None when none can be leased now."""
-        host = socket.gethostname()
+        place = f"{socket.gethostname()}, runner {self._epoch}"
         # Not repeated here: a claim whose answer was lost is another runner's to take over.
         with _answering(), writing(self._engine) as conn:
-            pack = leasing.claim_pack(
+            return lease_pack(
                 conn,
                 self._sweep_id,
-                owner=f"{host}, runner {self._epoch}",
+                holder=f"{place}, trial {trial}" if trial else place,
                 epoch=self._epoch,
-                lease_seconds=LEASE_SECONDS,
-                host=host,
                 code_version=self._code_version,
             )
-        return None if pack is None else work_of(pack)
 
     def exhausted(self) -> bool:
         """Whether no pack is pending or leased, or the sweep is no longer to run."""
@@ -228,10 +300,22 @@ class SqlQueue:
             LEASE_SECONDS,
         )
 
+    def release_held(self, holder: str, error: str | None) -> None:
+        """Give back whatever pack a holder has in hand now; it gets none after it."""
+        persist(
+            self._engine,
+            lambda conn: giving_back.release_held(
+                conn, self._sweep_id, owner=holder, epoch=self._epoch, error=error
+            ),
+            LEASE_SECONDS,
+        )
 
-def connect_recorder(url: str, work: PackWork) -> SqlRecorder:
+
+def connect_recorder(
+    url: str, work: PackWork, wants_next: WantsNext = lambda: False
+) -> SqlRecorder:
     """The recorder of a leased pack, on this process's connections."""
-    return SqlRecorder(_engine(url), work.pack_id, work.fence)
+    return SqlRecorder(_engine(url), work, wants_next)
 
 
 def connect_queue(url: str, sweep_id: str, epoch: int, code_version: str) -> SqlQueue:

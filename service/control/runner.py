@@ -111,7 +111,8 @@ def _train_here(settings: Settings, sweep_id: str, epoch: int) -> None:
 
 
 def _train_on_ray(settings: Settings, sweep_id: str, epoch: int, address: str) -> None:
-    from sweeps.ray_runner import ClusterTooSmall, Demand, run_on_ray
+    from sweeps.ray.placement import ClusterTooSmall, Demand
+    from sweeps.ray.runner import run_on_ray
 
     # What earlier runners of the sweep left when they were killed.
     for left in settings.scratch.glob(f"{sweep_id}-*"):

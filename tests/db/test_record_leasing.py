@@ -25,6 +25,7 @@ from db.clock import in_seconds
 from db.engine import reading, writing
 from db.errors import LeaseLost
 from db.leasing import (
+    ClaimedPack,
     claim_pack,
     complete_pack,
     exhausted,
@@ -69,6 +70,30 @@ def test_claimers_at_once_never_get_the_same_pack(engine: Engine) -> None:
     counts = Counter(pack for mine in at_once(8, act) for pack in mine)
     assert len(counts) == 40
     assert set(counts.values()) == {1}
+
+
+def test_lines_of_packs_at_once_train_each_pack_once_and_keep_to_the_limit(
+    engine: Engine,
+) -> None:
+    sweep_id = submitted(engine, seeds=24, max_concurrent_trials=3)
+    first = [claimed(engine, sweep_id) for _ in range(3)]
+
+    def line(number: int) -> list[int]:
+        mine: list[int] = []
+        pack: ClaimedPack | None = first[number]
+        while pack is not None:
+            mine.append(pack.pack_id)
+            leased = [state for state in pack_states(engine, sweep_id) if state == "leased"]
+            assert len(leased) <= 3
+            end(engine, pack, pack.seeds[0])
+            with writing(engine) as conn:
+                assert complete_pack(conn, pack.pack_id, pack.fence)
+                pack = claim_pack(conn, sweep_id, owner=f"{number}", epoch=1, lease_seconds=30)
+        return mine
+
+    trained = [pack for mine in at_once(3, line) for pack in mine]
+    assert len(trained) == len(set(trained)) == 24
+    assert set(pack_states(engine, sweep_id)) == {"done"}
 
 
 def test_a_pack_is_claimed_again_only_by_a_newer_runner(engine: Engine) -> None:

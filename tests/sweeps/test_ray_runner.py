@@ -132,13 +132,13 @@ def test_a_sweep_that_needs_a_gpu_fails_at_once_where_there_is_none(ray: Ray) ->
 def test_a_cluster_holds_as_many_trials_as_its_nodes_do(
     demand: tuple[int, float], nodes: list[dict[str, float]], expected: int
 ) -> None:
-    from sweeps.ray_runner import Demand, slots
+    from sweeps.ray.placement import Demand, slots
 
     assert slots(Demand(cpu=demand[0], gpu=demand[1]), nodes) == expected
 
 
 def test_a_trial_asks_for_no_more_processors_than_the_nodes_with_its_gpu_have() -> None:
-    from sweeps.ray_runner import ClusterTooSmall, Demand, fit
+    from sweeps.ray.placement import ClusterTooSmall, Demand, fit
 
     nodes = [{"CPU": 64.0}, {"CPU": 4.0, "GPU": 1.0}, {}]
     assert fit(Demand(cpu=16), nodes) == Demand(cpu=16)

@@ -8,7 +8,7 @@ from db import transitions
 from db.errors import WrongState
 from tests.service.simulated.runners import claim, end_runner
 from tests.service.simulated.scheduler import start_runner
-from tests.service.simulated.workers import act, give_back
+from tests.service.simulated.workers import act, end_line
 from tests.service.simulated.world import World
 
 
@@ -29,7 +29,9 @@ def crash(world: World, random: Random) -> None:
     if fate == "zombie":
         world.zombies.append(worker)
     elif fate == "noticed":
-        give_back(world, worker, "the worker died")
+        end_line(world, worker)
+        if random.random() < 0.5:
+            world.zombies.append(worker)  # it had only been cut off
 
 
 def zombie(world: World, random: Random) -> None:

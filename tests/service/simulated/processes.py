@@ -12,10 +12,13 @@ STALL_SECONDS = 100.0
 
 @dataclass(eq=False, kw_only=True)
 class Worker:
-    """A process that trains one pack."""
+    """A process that trains a line of packs, one after the other."""
 
     pack: ClaimedPack
     step: int
+    #: Its name in the record, and its runner's epoch.
+    owner: str
+    epoch: int
     ended: set[int] = field(default_factory=set)
     leaving: bool = False
     hung: bool = False

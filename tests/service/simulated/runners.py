@@ -4,9 +4,10 @@ from random import Random
 
 from db import runners
 from db.engine import reading
-from db.leasing import ClaimedPack, claim_pack, exhausted
+from db.leasing import exhausted
 from tests.service.queue_rules import look
-from tests.service.simulated.processes import LEASE_SECONDS, RUNNER_SECONDS, Runner, Worker
+from tests.service.simulated.leases import begun, lease
+from tests.service.simulated.processes import RUNNER_SECONDS, Runner, Worker
 from tests.service.simulated.workers import give_back
 from tests.service.simulated.world import World
 
@@ -45,15 +46,8 @@ def end_runner(world: World, runner: Runner, *, in_order: bool) -> None:
 def claim(world: World, runner: Runner) -> None:
     """One look of the searcher at the queue."""
     before = look(world.direct, world.clock.text())
-    pack = world.write(
-        lambda conn: claim_pack(
-            conn,
-            runner.sweep_id,
-            owner="w",
-            epoch=runner.epoch,
-            lease_seconds=LEASE_SECONDS,
-        )
-    )
+    owner = f"line {next(world.lines)}"
+    pack = world.write(lambda conn: lease(conn, runner.sweep_id, owner, runner.epoch))
     if pack is None:
         with reading(world.engine) as conn:
             over = exhausted(conn, runner.sweep_id)
@@ -62,20 +56,7 @@ def claim(world: World, runner: Runner) -> None:
         return
     broken = before.broken(runner.sweep_id, pack.pack_id, runner.epoch)
     assert not broken, f"a claim broke a rule: {broken}"
-    former = world.holders.get(pack.pack_id)
-    assert former is None or not world.holds(former) or former.pack.fence < pack.fence
-    worker = Worker(pack=pack, step=_resumed_at(world, pack, before.resumes_at(pack.pack_id)))
+    step = begun(world, pack, before.resumes_at(pack.pack_id))
+    worker = Worker(pack=pack, step=step, owner=owner, epoch=runner.epoch)
     world.holders[pack.pack_id] = worker
     runner.workers.append(worker)
-
-
-def _resumed_at(world: World, pack: ClaimedPack, due: int) -> int:
-    """The step a claimed pack goes on from: all its seeds from the same, with nothing beyond."""
-    resumed = {ref.seed: ref.step for ref in pack.resume} or dict.fromkeys(pack.seeds, 0)
-    assert resumed == dict.fromkeys(pack.seeds, due), "the seeds of a pack resume at other steps"
-    beyond = world.rows(
-        f"SELECT 1 FROM evaluations e JOIN seed_runs r ON r.id = e.seed_run_id "
-        f"WHERE r.pack_id = {pack.pack_id} AND r.state = 'running' AND e.step > {due}"
-    )
-    assert not beyond, "a curve must not mix two executions"
-    return due

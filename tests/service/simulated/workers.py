@@ -8,11 +8,13 @@ from sqlalchemy import Connection
 
 from db import transitions
 from db.errors import LeaseLost
-from db.giving_back import Fate, fail_pack, release_pack
-from db.leasing import complete_pack, forget_checkpoints, renew
+from db.giving_back import Fate, fail_pack, release_held, release_pack
+from db.leasing import ClaimedPack, complete_pack, forget_checkpoints, is_done, renew
 from db.recording import Ended, Rows, end_seed, move_checkpoint, rewind, write_rows
-from db.states import TRAINING
+from db.states import TRAINING, PackState
 from tests.db.record import evaluation
+from tests.service.queue_rules import look
+from tests.service.simulated.leases import begun, lease
 from tests.service.simulated.processes import LEASE_SECONDS, Worker
 from tests.service.simulated.world import POISON, STEPS, World
 
@@ -45,6 +47,26 @@ def give_back(world: World, worker: Worker, error: str | None = None) -> None:
     if fate != Fate.LOST:
         assert world.holders.pop(pack.pack_id) is worker
         world.taken_back(pack.pack_id, charged, fault=error is not None)
+
+
+def end_line(world: World, worker: Worker) -> None:
+    """Release what a worker holds now, as its runner would, which knows only its name."""
+    held = [pack for pack, holder in world.holders.items() if holder is worker]
+    before = {pack: world.charged(pack) for pack in held}
+    fate = world.write(
+        lambda conn: release_held(
+            conn,
+            worker.pack.sweep_id,
+            owner=worker.owner,
+            epoch=worker.epoch,
+            error="the worker died",
+        )
+    )
+    world.over.add(worker.owner)
+    if fate != Fate.LOST:
+        assert held == [worker.pack.pack_id], "another's pack was given back"
+        del world.holders[held[0]]
+        world.taken_back(held[0], before[held[0]], fault=True)
 
 
 def _show_life(world: World, worker: Worker) -> bool:
@@ -133,6 +155,8 @@ def _fail(world: World, worker: Worker) -> bool:
 def _complete(world: World, worker: Worker, random: Random) -> bool:
     """The pack is done, or was found to be by a claim that looked for open seeds."""
     pack, held = worker.pack, world.holds(worker)
+    if not worker.leaving and random.random() < 0.7:
+        return _go_on(world, worker, repeat=random.random() < 0.3)
     assert world.write(lambda conn: complete_pack(conn, pack.pack_id, pack.fence))
     holder = world.holders.pop(pack.pack_id, None)
     assert holder is worker or not held, "a pack was completed under an old fence"
@@ -141,6 +165,34 @@ def _complete(world: World, worker: Worker, random: Random) -> bool:
         fate = world.write(lambda conn: release_pack(conn, pack.pack_id, pack.fence, "died"))
         assert fate == Fate.LOST, "a pack that is done was given back"
     return False
+
+
+def _go_on(world: World, worker: Worker, *, repeat: bool) -> bool:
+    """Complete the pack and lease the next, in one transaction; whether there was one."""
+    done, held = worker.pack, world.holds(worker)
+    before = look(world.direct, world.clock.text())
+    before.packs[done.pack_id]["state"] = PackState.DONE
+
+    def act(conn: Connection) -> ClaimedPack | None:
+        again = is_done(conn, done.pack_id, done.fence)
+        assert again or complete_pack(conn, done.pack_id, done.fence)
+        return lease(conn, done.sweep_id, worker.owner, worker.epoch, again=again)
+
+    pack = world.write(act)
+    holder = world.holders.pop(done.pack_id, None)
+    assert holder is worker or not held, "a pack was completed under an old fence"
+    if pack is None:
+        return False
+    broken = before.broken(done.sweep_id, pack.pack_id, worker.epoch)
+    assert not broken, f"a line went on against a rule: {broken}"
+    assert worker.owner not in world.over, "a line went on that was ended"
+    step = begun(world, pack, before.resumes_at(pack.pack_id))
+    if repeat:  # the answer to the commit was lost
+        pack, first = world.write(act), pack
+        assert (pack.pack_id, pack.fence) == (first.pack_id, first.fence + 1)
+    worker.pack, worker.step, worker.ended = pack, step, set()
+    world.holders[pack.pack_id] = worker
+    return True
 
 
 def _end(world: World, worker: Worker, seed: int, random: Random) -> None:

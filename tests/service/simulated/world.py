@@ -39,6 +39,10 @@ class World:
         self.holders: dict[int, Worker] = {}
         self.expected: dict[str, int] = {}
         self.final: dict[int, str] = {}
+        #: Lines whose pack was given back on their behalf, as their process had died.
+        self.over: set[str] = set()
+        #: Numbers of the lines.
+        self.lines = count()
         self._serial = count()
 
     @contextmanager
