@@ -178,7 +178,7 @@ def _every_csv(served: Served, named: Mapping[str, str]) -> list[Mapping[str, An
     """Every seed of every sweep, a file a sweep, from a process that has loaded what it needs."""
     lists = [f"{API}/sweeps/{sweep_id}/seeds" for sweep_id in named.values()]
     served.milliseconds(f"{lists[-1]}?limit=1", 1)
-    told = [served.streamed(f"{address}?format=csv") for address in lists]
+    told: list[Mapping[str, Any]] = [served.streamed(f"{address}?format=csv") for address in lists]
     progress(f"{growth(told) / 2**20:8.1f} MiB more while all seeds were streamed")
     return told
 

@@ -343,10 +343,12 @@ class Container:
         first.wait(timeout=60)
 
     def end(self) -> None:
-        """Stop it for good."""
+        """Stop it for good; the kernel ends a namespace's processes after its first."""
         if self._loop is not None and self._loop.poll() is None:
+            ending = self.processes("")
             os.killpg(self._loop.pid, signal.SIGKILL)
             self._loop.wait()
+            psutil.wait_procs(ending, timeout=10)
 
     def cut(self) -> None:
         """Pull its cables."""
