@@ -5,7 +5,6 @@ sees where a digit ends.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ def coded(number: Digits) -> Digits:
     """Decimal digits (count, k) as symbols (count, 4k)."""
     bits = number[:, :, None] >> np.arange(BITS) & 1
     bits[:, :, -1] += _LAST
-    return bits.reshape(len(number), -1) + 1
+    return bits.reshape(len(number), BITS * number.shape[1]) + 1
 
 
 def pose_products(
@@ -47,9 +46,7 @@ def pose_products(
     return Batch(inputs=inputs[:, None], targets=targets)
 
 
-def sample_products(
-    generator: np.random.Generator, count: int, length: int, symbols: int
-) -> Batch:
+def sample_products(generator: np.random.Generator, count: int, length: int, symbols: int) -> Batch:
     """Operands of (length - 1) // 8 digits."""
     k = (length - 1) // (2 * BITS)
     first, second = uniform_pair(generator, BASE, np.full(count, k), k)
@@ -122,5 +119,5 @@ def binary_coded_tasks() -> Iterator[Task]:
         digit_cells=BITS,
         layout=Layout(read=_read, read_target=_read_target, show=_show, show_target=_show_target),
         sampler=sample_products,
-        pose=partial(pose_products),
+        pose=pose_products,
     )

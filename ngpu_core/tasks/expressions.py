@@ -6,11 +6,11 @@ probability 0.3, otherwise a uniform digit. Precedence is the usual one, from le
 division rounds down. Problems that divide by zero or end below zero are never drawn: both are
 conditions on the reference's draws, which tried again.
 
-At length 201 one draw in twenty, at 401 one in four hundred, is free of zero divisors; trying again
-would stall. So they are drawn conditioned on it: with f(i, s) the chance that no number still to be
-drawn from cell i on is a zero divisor, given what stands before (s), the chance of each next cell
-is weighted with the f it leads to. Values below zero are about as frequent as others; they are
-drawn again.
+Of binary draws 58 % at length 41, 7 % at 201 and 0.5 % at 401 are free of zero divisors; trying
+again would stall. So they are drawn conditioned on it: with f(i, s) the chance that no number
+completed from cell i on is a zero divisor, given what stands before (s), the chance of each next
+cell is weighted with the f it leads to. Values below zero are at most as frequent as others; they
+are drawn again.
 """
 
 import re
@@ -92,7 +92,7 @@ def _product(term: str, base: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _chances(grammar: Grammar, length: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """The chance of an operator, and of a zero where a digit stands. Both (length, 3): cell, before."""
+    """Chances of an operator, and of a zero where a digit stands; (length, 3), by what is before."""
     operator, zero = np.zeros((2, length, 3))
     unit, wrong = 1 / grammar.base, 1 / len(grammar.operators) if grammar.divides else 0.0
     ahead = np.ones(3)
@@ -108,9 +108,7 @@ def _chances(grammar: Grammar, length: int) -> tuple[npt.NDArray[np.float64], ..
     return operator, zero
 
 
-def draw_cells(
-    grammar: Grammar, generator: np.random.Generator, count: int, length: int
-) -> Digits:
+def draw_cells(grammar: Grammar, generator: np.random.Generator, count: int, length: int) -> Digits:
     """Expressions without a zero divisor, whatever their value, as (count, length) symbols."""
     operator_chance, zero_chance = _chances(grammar, length)
     chances = generator.random((3, length, count))

@@ -14,9 +14,7 @@ from ngpu_core.tasks.sequences import draw_words, read_word, read_word_row, show
 from ngpu_core.tasks.task import Batch, Layout, Sampler, Symbols, Task
 
 
-def sample_reversed(
-    generator: np.random.Generator, count: int, length: int, symbols: int
-) -> Batch:
+def sample_reversed(generator: np.random.Generator, count: int, length: int, symbols: int) -> Batch:
     """The last pair first, each as it is."""
     words = draw_words(generator, count, length, symbols)
     turned = words.reshape(count, length // 2, 2)[:, ::-1]
@@ -32,9 +30,7 @@ def sample_sorted(generator: np.random.Generator, count: int, length: int, symbo
     return Batch(inputs=words[:, None], targets=ordered.reshape(count, length))
 
 
-def sample_searches(
-    generator: np.random.Generator, count: int, length: int, symbols: int
-) -> Batch:
+def sample_searches(generator: np.random.Generator, count: int, length: int, symbols: int) -> Batch:
     """Pairs and a key: the value of the first pair with that key, nothing if there is none."""
     words = draw_words(generator, count, length, symbols)
     pairs = words[:, :-1].reshape(count, length // 2, 2)
@@ -82,9 +78,7 @@ def _task(name: str, description: str, shortest: int, layout: Layout, sampler: S
 
 def pair_tasks() -> Iterator[Task]:
     """rev2, kvsort and search."""
-    pairs = Layout(
-        read=read_word_row, read_target=read_word, show=_show, show_target=_show_pairs
-    )
+    pairs = Layout(read=read_word_row, read_target=read_word, show=_show, show_target=_show_pairs)
     search = Layout(
         read=read_word_row, read_target=read_word, show=_show_search, show_target=_show_found
     )

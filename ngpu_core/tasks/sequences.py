@@ -66,9 +66,7 @@ def incremented(words: Symbols, symbols: int) -> Symbols:
     return np.where(carried, np.where(highest, 1, words + 1), words).astype(np.int16)
 
 
-def draw_words(
-    generator: np.random.Generator, count: int, length: int, symbols: int
-) -> Symbols:
+def draw_words(generator: np.random.Generator, count: int, length: int, symbols: int) -> Symbols:
     """Words of uniform symbols, (count, length)."""
     return generator.integers(1, symbols, size=(count, length)).astype(np.int16)
 
@@ -156,9 +154,7 @@ def sequence_tasks() -> Iterator[Task]:
     for name, rearrange, description in _REARRANGED:
         yield _task(name, description, 1, partial(sample_rearranged, rearrange))
     yield _task("dup", "Write a word of half the length twice.", 2, sample_doubled)
-    yield _task(
-        "incr", "Add one to a number in base symbols - 1.", 1, sample_incremented, _NUMBERS
-    )
+    yield _task("incr", "Add one to a number in base symbols - 1.", 1, sample_incremented, _NUMBERS)
 
 
 def _task(

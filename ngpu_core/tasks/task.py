@@ -17,6 +17,10 @@ Question = tuple[int, ...] | str
 Value = int | tuple[int, ...]
 
 
+class WrongLength(ValueError):
+    """A task has no problems of that length; the message names the nearest that it has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Problems of one length with their answers; symbol 0 pads both."""
@@ -100,8 +104,8 @@ class Task:
             inputs (count, rows, length) and targets (count, length).
 
         Raises:
-            ValueError: There is no problem of that length, a negative count, or fewer than two
-                symbols.
+            WrongLength: There is no problem of that length.
+            ValueError: A negative count, or fewer than two symbols.
         """
         self.require_length(length)
         if count < 0:
@@ -117,7 +121,7 @@ class Task:
         below = length - (length - self.minimum_length) % self.length_step
         near = [n for n in (below, below + self.length_step) if self.valid(n)] or [self.shortest]
         names = " or ".join(str(n) for n in near)
-        raise ValueError(f"length {length} is not valid for task {self.name}: nearest is {names}")
+        raise WrongLength(f"length {length} is not valid for task {self.name}: nearest is {names}")
 
     @property
     def shortest(self) -> int:
