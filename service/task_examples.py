@@ -101,7 +101,7 @@ def _usual_length(found: Task) -> int:
 
 
 def _examples(found: Task, length: int, count: int, seed: int) -> list[Example]:
-    batch = found.sample(stream(seed, "example", length), count, length)
+    batch = found.sample(stream(seed, f"example {found.name}", length), count, length)
     return [
         Example(
             input=found.input_text(inputs, length),

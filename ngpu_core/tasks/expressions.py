@@ -92,7 +92,7 @@ def _product(term: str, base: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _chances(grammar: Grammar, length: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """Chances of an operator, and of a zero where a digit stands; (length, 3), by what is before."""
+    """Chance of an operator, and of a zero where a digit stands: (length, 3), by what is before."""
     operator, zero = np.zeros((2, length, 3))
     unit, wrong = 1 / grammar.base, 1 / len(grammar.operators) if grammar.divides else 0.0
     ahead = np.ones(3)
