@@ -101,13 +101,16 @@ def _usual_length(found: Task) -> int:
 
 
 def _examples(found: Task, length: int, count: int, seed: int) -> list[Example]:
-    batch = found.sample(stream(seed, f"example {found.name}", length), count, length)
-    return [
-        Example(
-            input=found.input_text(inputs, length),
-            output=found.target_text(target, length),
-            rows=inputs.tolist(),
-            target=target.tolist(),
-        )
-        for inputs, target in zip(batch.inputs, batch.targets, strict=True)
-    ]
+    """The first `count` problems of a seed; asking for more does not change them."""
+    return [_example(found, length, seed, place) for place in range(count)]
+
+
+def _example(found: Task, length: int, seed: int, place: int) -> Example:
+    batch = found.sample(stream(seed, f"example {found.name} {length}", place), 1, length)
+    inputs, target = batch.inputs[0], batch.targets[0]
+    return Example(
+        input=found.input_text(inputs, length),
+        output=found.target_text(target, length),
+        rows=inputs.tolist(),
+        target=target.tolist(),
+    )

@@ -151,7 +151,7 @@ def test_every_task_has_an_example_and_a_page(web: TestClient) -> None:
 
 def test_a_task_s_page_shows_problems_of_the_length_asked_for(web: TestClient) -> None:
     text = plain(page(web, "/tasks/badde?length=9&seed=4"))
-    shown = TASKS["badde"].example(stream(4, "example badde", 9), 9)
+    shown = TASKS["badde"].example(stream(4, "example badde 9"), 9)
     assert " → ".join(shown) in text
     assert "Problems of length 9" in text
 
