@@ -226,10 +226,10 @@ def test_all_problems_come_at_once() -> None:
         ),
         (
             {
+                "training.tasks": ["scopy", "sbadd"],
+                "training.curriculum": 5,
                 "training.min_length": 2,
                 "training.max_length": 3,
-                "training.curriculum": 5,
-                "training.tasks": ["scopy", "sbadd"],
             },
             "task sbadd has no length in 2..3",
         ),
