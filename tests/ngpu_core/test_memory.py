@@ -326,7 +326,7 @@ def test_the_gpu_s_arithmetic_takes_what_was_predicted_on_tensors_of_a_cpu(
     engine = CudaEngine(network(config.model), segment=segment)
     trainer = PackTrainer(config, range(seeds), engine=engine)
     [data] = trainer._data.values()
-    drawn = data.take(1, dict.fromkeys(range(seeds), 21))
+    drawn = data.take(1, dict.fromkeys(range(seeds), (21,)))
     names, bins = list(drawn), trainer._bins(drawn)
     trainer.close()
     dropout, weights = trainer._dropout(names, 1), torch.zeros(seeds)
