@@ -205,6 +205,14 @@ class EvaluationConfig:
     only_below: float = 1.0
     #: Longest carry tested after training, in digits; 0 tests no carries. Additions only.
     carry_limit: int = 0
+    #: Shift those carries to a random place among the digits instead of leaving them lowest.
+    carry_random_offset: bool = False
+    #: Probes asked once, after training, of every evaluation task that they fit.
+    probes: tuple[str, ...] = ()
+    #: Longest length of the probe `lengths`, in symbols.
+    length_limit: int = 4001
+    #: Sequences of each length of the probe `lengths`.
+    length_sequences: int = 1024
 
     def __post_init__(self) -> None:
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", list(self.tasks), "names twice")
@@ -214,6 +222,21 @@ class EvaluationConfig:
         _require(0 < self.only_below <= 1, "only_below", self.only_below, "must be in (0, 1]")
         _require(
             0 <= self.carry_limit <= 4000, "carry_limit", self.carry_limit, "must be in 0..4000"
+        )
+        _require(
+            len(set(self.probes)) == len(self.probes), "probes", list(self.probes), "names twice"
+        )
+        _require(
+            7 <= self.length_limit <= 100_000,
+            "length_limit",
+            self.length_limit,
+            "must be in 7..100000",
+        )
+        _require(
+            1 <= self.length_sequences <= 100_000,
+            "length_sequences",
+            self.length_sequences,
+            "must be in 1..100000",
         )
 
 

@@ -176,6 +176,13 @@ class Client:
         """Carry thresholds, a row a seed run and task."""
         return list(self._pages(f"/sweeps/{sweep_id}/thresholds", {}))
 
+    def probes(
+        self, sweep_id: str, *, configuration: int | None = None, probe: str | None = None
+    ) -> Iterator[Json]:
+        """Probe errors, a row a seed run, task, probe and point."""
+        filters = {"configuration": configuration, "probe": probe}
+        return self._pages(f"/sweeps/{sweep_id}/probes", filters)
+
     def failures(self, sweep_id: str) -> list[Json]:
         """Seed runs that diverged, failed or were cancelled."""
         return list(self._pages(f"/sweeps/{sweep_id}/failures", {}))

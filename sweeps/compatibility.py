@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
+from ngpu_core.evaluation.probes import PROBES, UnfitProbe, UnknownProbe
 from ngpu_core.tasks.registry import TASKS, Task
 from sweeps.grid import Conflict
 from sweeps.keys import key_table
@@ -34,6 +35,7 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     if run.training.tasks[0] in TASKS:
         yield from _training_lengths(run, TASKS[run.training.tasks[0]])
     yield from _carries(run, tested)
+    yield from _probes(run, tested)
     yield from _without_effect(run)
 
 
@@ -93,6 +95,16 @@ def _carries(run: RunConfig, key: str) -> Iterator[Conflict]:
             message=f"carry_limit is {limit}: only additions carry, and {', '.join(names)} "
             "are none; must be 0",
         )
+
+
+def _probes(run: RunConfig, key: str) -> Iterator[Conflict]:
+    tasks = [TASKS[name] for name in run.evaluation_tasks if name in TASKS]
+    for name in run.evaluation.probes:
+        if name not in PROBES:
+            yield Conflict(keys=("evaluation.probes",), message=str(UnknownProbe(name)))
+        elif tasks and not any(PROBES[name].fits(task) for task in tasks):
+            refused = UnfitProbe(name, tasks[0].name, PROBES[name].asks)
+            yield Conflict(keys=("evaluation.probes", key), message=str(refused))
 
 
 def _without_effect(run: RunConfig) -> Iterator[Conflict]:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from ngpu_core.data import TrainingData
 from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.engines.engine import wrong_counts
-from ngpu_core.evaluation import evaluate_seed, smallest_failing, test
+from ngpu_core.evaluation.carry_threshold import smallest_failing
+from ngpu_core.evaluation.generalization import evaluate_seed, test
 from ngpu_core.events import CarryThreshold, CarryTrial
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
@@ -62,7 +63,7 @@ def test_sub_batches_do_not_change_the_counts(monkeypatch):
     pack = SeedPack.initialize(engine.network, [1], "cpu")
     batch = task("badd").sample(np.random.default_rng(0), 20, 15)
     whole = test(engine, config, pack.parameters, batch)
-    monkeypatch.setattr("ngpu_core.evaluation.STATE_BUDGET", 4 * 4 * 15 * 3)
+    monkeypatch.setattr("ngpu_core.evaluation.generalization.STATE_BUDGET", 4 * 4 * 15 * 3)
     assert test(engine, config, pack.parameters, batch) == whole
 
 
