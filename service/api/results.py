@@ -133,7 +133,7 @@ def probes(
     csv: CsvDep,
     configuration: ConfigurationFilter = None,
     task: TaskName = None,
-    probe: Annotated[str | None, Query(description="Only this probe.")] = None,
+    probe: TaskName = None,
     cursor: Cursor = None,
     limit: Limit = 1000,
 ) -> Answer:

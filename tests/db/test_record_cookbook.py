@@ -55,6 +55,26 @@ def _filled(engine: Engine) -> str:
                 {**carried, "seed": 0, "threshold": None, "carry_limit": 20},
                 {**carried, "seed": 1, "threshold": 7, "carry_limit": 20},
             ],
+            probe_results=[
+                {
+                    **asked,
+                    "seed": seed,
+                    "step": 100,
+                    "task": "mul",
+                    "sequences": 2,
+                    "wrong_sequences": 1,
+                    "symbols": 402,
+                    "wrong_symbols": 15,
+                    "first_wrong": 0,
+                    "last_wrong": 56,
+                }
+                for seed in pack.seeds
+                for asked in (
+                    {"probe": "padded_digits", "point": 22, "label": "2×2"},
+                    {"probe": "random_pairs", "point": 128, "label": "random"},
+                    {"probe": "carries", "point": 12, "label": "12"},
+                )
+            ],  # fmt: skip
         )
         with writing(engine) as conn:
             write_rows(

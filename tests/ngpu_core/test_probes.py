@@ -27,7 +27,7 @@ from ngpu_core.evaluation.probes import (
     probes_of,
 )
 from ngpu_core.evaluation.probing import ask, probe_seed
-from ngpu_core.events import Progress, ProbeResult
+from ngpu_core.events import ProbeResult, Progress
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
 from ngpu_core.packing import SeedPack
