@@ -12,6 +12,10 @@ from ngpu_core.evaluation.predictor import Predictor
 from ngpu_core.memory import STATE_BUDGET
 from ngpu_core.tasks.task import Batch, Symbols
 
+#: Sequences × columns × time steps of a part on a processor: a minute or two at 96 maps. Nobody
+#: hears of a seed before its part is done.
+PART_COLUMN_STEPS = 2**25
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -47,7 +51,10 @@ def answers(predictor: Predictor, questions: Batch) -> Iterator[Answers]:
     sequences, length = questions.targets.shape
     model = predictor.network.config
     values = max(model.filters * model.height, model.output_symbols) * length
-    size = max(1, STATE_BUDGET // values)
+    size = STATE_BUDGET // values
+    if predictor.device == "cpu":
+        size = min(size, PART_COLUMN_STEPS // length**2)
+    size = max(1, size)
     for start in range(0, sequences, size):
         part = Batch(
             inputs=questions.inputs[start : start + size],

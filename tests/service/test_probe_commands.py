@@ -22,10 +22,13 @@ KEYS = ("task", "probe", "point", "label", "sequences", "wrong_sequences", "symb
 
 
 @pytest.fixture
-def sweep(web: TestClient, engine: Engine, settings: Settings) -> str:
+def sweep(
+    web: TestClient, engine: Engine, settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> str:
     """Two configurations, two seeds each, all finished."""
     trained = submitted(web, ADDITION)
     train(settings, engine, trained)
+    capfd.readouterr()  # the trials' log
     return trained
 
 
