@@ -39,7 +39,6 @@ from db.views import failures as failures_view
 
 __all__ = [
     "carry_trials",
-    "checkpoint",
     "configurations",
     "curves",
     "evaluations_by_length",
@@ -243,31 +242,6 @@ def seed(conn: Connection, seed_run_id: int) -> Row:
     if found is None:
         raise SeedRunNotFound(seed_run_id)
     return dict(found)
-
-
-def checkpoint(conn: Connection, seed_run_id: int) -> Row | None:
-    """Where a seed run's weights lie: `seed_run_id, step, path, sha256, bytes`; None: nowhere.
-
-    Those of a result that was taken over lie with the seed run it was taken from, if that is left.
-
-    Raises:
-        SeedRunNotFound: There is no such seed run.
-    """
-    s, k = seed_runs.c, checkpoints.c
-    run: int | None = seed_run_id
-    while run is not None:
-        query = (
-            select(s.reused_from, k.seed_run_id, k.step, k.path, k.sha256, k.bytes)
-            .outerjoin(checkpoints, k.seed_run_id == s.id)
-            .where(s.id == run)
-        )
-        found = conn.execute(query).mappings().first()
-        if found is None and run == seed_run_id:
-            raise SeedRunNotFound(seed_run_id)
-        if found is not None and found["path"] is not None:
-            return {key: value for key, value in found.items() if key != "reused_from"}
-        run = found["reused_from"] if found is not None else None
-    return None
 
 
 def curves(

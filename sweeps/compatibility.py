@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
-from ngpu_core.evaluation.probes import PROBES, UnfitProbe, UnknownProbe
+from ngpu_core.evaluation.probe import UnfitProbe
+from ngpu_core.evaluation.probes import PROBES, UnknownProbe
 from ngpu_core.tasks.registry import TASKS, Task
 from sweeps.grid import Conflict
 from sweeps.keys import key_table

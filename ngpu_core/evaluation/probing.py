@@ -9,7 +9,8 @@ from ngpu_core.config import RunConfig
 from ngpu_core.data import stack
 from ngpu_core.evaluation.answers import Answers, answers
 from ngpu_core.evaluation.predictor import Predictor
-from ngpu_core.evaluation.probes import Point, Probe, block_size, probes_of
+from ngpu_core.evaluation.probe import Point, Probe, block_size
+from ngpu_core.evaluation.probes import probes_of
 from ngpu_core.events import ProbeResult
 from ngpu_core.tasks.task import Batch, Task
 

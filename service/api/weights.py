@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from db import queries
+from db.pointers import checkpoint_of
 from service.api.seeds import SeedRunId
 from service.dependencies import ConnectionDep, SettingsDep
 from service.problems import responses
@@ -34,7 +34,7 @@ def seed_checkpoint(
     seed_run_id: SeedRunId, conn: ConnectionDep, settings: SettingsDep
 ) -> StreamingResponse:
     """Its last checkpoint; of one that has finished, its final weights."""
-    found = queries.checkpoint(conn, seed_run_id)
+    found = checkpoint_of(conn, seed_run_id)
     if found is None:
         raise NoWeights(seed_run_id, "it has written no checkpoint, or that was deleted")
     file = _opened(seed_run_id, settings.checkpoints, found["path"])

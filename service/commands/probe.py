@@ -14,7 +14,7 @@ from service.printing import Output, OutputOption, message, print_rows
 if TYPE_CHECKING:
     from ngpu_core.config import RunConfig
     from ngpu_core.evaluation.predictor import Predictor, TrainedSeed
-    from ngpu_core.evaluation.probes import Probe
+    from ngpu_core.evaluation.probe import Probe
     from ngpu_core.events import ProbeResult
     from ngpu_core.tasks.task import Task
 
@@ -162,16 +162,22 @@ def _config(state: dict[str, Any], sequences: int | None, limit: int | None) -> 
     from ngpu_core.config import RunConfig
 
     config = RunConfig.from_mapping(state["config"])
-    given = {"length_sequences": sequences, "length_limit": limit}
-    changes = {key: value for key, value in given.items() if value is not None}
-    return replace(config, evaluation=replace(config.evaluation, **changes))
+    evaluation = config.evaluation
+    return replace(
+        config,
+        evaluation=replace(
+            evaluation,
+            length_sequences=sequences or evaluation.length_sequences,
+            length_limit=limit or evaluation.length_limit,
+        ),
+    )
 
 
 def _pairs(
     names: list[str], task_name: str | None, config: "RunConfig"
 ) -> Iterator[tuple["Probe", "Task"]]:
     """What to ask: each probe with the task named, else with each evaluation task it fits."""
-    from ngpu_core.evaluation.probes import UnfitProbe
+    from ngpu_core.evaluation.probe import UnfitProbe
     from ngpu_core.evaluation.probes import probe as look_up
     from ngpu_core.tasks.registry import task
 
