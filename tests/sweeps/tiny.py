@@ -32,7 +32,7 @@ REVERSE = RunConfig(
         steps_per_epoch=4,
     ),
     evaluation=EvaluationConfig(
-        lengths=(2, 6), sequences=8, every=4, probes=("lengths",), length_limit=8,
+        lengths=(2, 6), sequences=8, every=4, probes=("lengths",), length_limit=9,
         length_sequences=3,
     ),
 )  # fmt: skip
