@@ -3,9 +3,13 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.client import Client
+
+if TYPE_CHECKING:
+    from ngpu_core.config import RunConfig
+    from ngpu_core.tasks.task import Task
 
 Seed = Mapping[str, Any]
 
@@ -16,6 +20,10 @@ class WeightsError(Exception):
 
 class NoSuchSeeds(WeightsError):
     """A sweep has no finished seed runs like those asked for; says which it has."""
+
+
+class Unable(WeightsError):
+    """The network cannot be asked this task."""
 
 
 class DamagedWeights(WeightsError):
@@ -64,6 +72,18 @@ def of_one_configuration(seeds: list[Seed]) -> list[Seed]:
         named = "; ".join(f"{id} ({label})" for id, label in sorted(labels.items()))
         raise NoSuchSeeds(f"the sweep has several configurations, choose one: {named}")
     return seeds
+
+
+def require_able(config: "RunConfig", task: "Task") -> None:
+    """Refuse a task that a network has no symbols or rows for.
+
+    Raises:
+        Unable: Says what it lacks.
+    """
+    from sweeps.compatibility import alphabet_and_rows
+
+    for conflict in alphabet_and_rows(config, task, "task"):
+        raise Unable(conflict.message)
 
 
 def weights(client: Client, seed: Seed, checkpoints: Path) -> dict[str, Any]:

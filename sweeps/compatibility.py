@@ -29,7 +29,7 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     named += [(name, "evaluation.tasks") for name in run.evaluation.tasks]
     for name, key in named:
         if name in TASKS:
-            yield from _alphabet_and_rows(run, TASKS[name], key)
+            yield from alphabet_and_rows(run, TASKS[name], key)
     for name in run.evaluation_tasks:
         if name in TASKS:
             yield from _test_lengths(run, TASKS[name], tested)
@@ -40,7 +40,8 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     yield from _without_effect(run)
 
 
-def _alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
+def alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
+    """What the network lacks to read and write a task; `key` named it."""
     needs = {
         "input_symbols": task.input_symbols,
         "output_symbols": task.output_symbols,

@@ -180,6 +180,7 @@ def _pairs(
     from ngpu_core.evaluation.probe import UnfitProbe
     from ngpu_core.evaluation.probes import probe as look_up
     from ngpu_core.tasks.registry import task
+    from service.weights import require_able
 
     try:
         for name in names:
@@ -191,6 +192,7 @@ def _pairs(
             if not fitting:
                 raise UnfitProbe(name, tasks[0].name, found.asks)
             for one in fitting:
+                require_able(config, one)
                 yield found, one
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--probe") from error

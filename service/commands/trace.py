@@ -36,7 +36,7 @@ def trace(
     from ngpu_core.evaluation.trace import write_pictures
     from ngpu_core.randomness import stream
     from ngpu_core.tasks.registry import task as look_up
-    from service.weights import finished_seeds, of_one_configuration, weights
+    from service.weights import finished_seeds, of_one_configuration, require_able, weights
 
     with client_of(context) as client:
         [chosen] = of_one_configuration(
@@ -47,6 +47,7 @@ def trace(
     symbols = min(config.model.input_symbols, config.model.output_symbols)
     try:
         asked = look_up(task or config.evaluation_tasks[0])
+        require_able(config, asked)
         generator = stream(seed, f"trace:{asked.name}:{length}", question)
         batch = asked.sample(generator, 1, length, symbols=symbols)
         found = run(TrainedSeed.of_checkpoint(state), batch)

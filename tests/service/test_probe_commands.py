@@ -137,8 +137,19 @@ def test_what_cannot_be_asked_is_said(
     served: Ngpu,  # noqa: F811
     sweep: str,
     settings: Settings,
+    engine: Engine,
     web: TestClient,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    narrow = submitted(
+        web,
+        ADDITION.replace("name: addition", "name: narrow").replace(
+            "height: 2,", "height: 2, input_symbols: 12, output_symbols: 12,"
+        ),
+    )
+    train(settings, engine, narrow)
+    capfd.readouterr()
+
     def said(*arguments: str) -> tuple[int, str]:
         code, out, err = served(*arguments)
         assert out == ""
@@ -147,6 +158,10 @@ def test_what_cannot_be_asked_is_said(
     code, err = said("probe", sweep, "--probe", "padded_digits")
     assert code == 2
     assert "does not fit task badd" in err
+    code, err = said("probe", sweep, "--probe", "lengths", "--task", "nonesuch")
+    assert (code, "no task 'nonesuch'" in err) == (2, True)
+    code, err = said("probe", narrow, "--probe", "lengths", "--task", "add")
+    assert (code, "task add needs at least 14" in err) == (1, True)
     code, err = said("probe", sweep, "--probe", "carrys")
     assert (code, "nearest name is" in err) == (2, True)
     code, err = said("probe", sweep, "--probe", "lengths", "--seed", "7")
@@ -156,7 +171,7 @@ def test_what_cannot_be_asked_is_said(
     waits = submitted(web, ADDITION.replace("name: addition", "name: other"))
     code, err = said("probe", waits, "--probe", "lengths")
     assert (code, "no finished seed run" in err) == (1, True)
-    file = next(settings.checkpoints.rglob("*.pt"))
+    file = next((settings.checkpoints / sweep).rglob("*.pt"))
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     code, err = said("probe", sweep, "--probe", "lengths")
     assert (code, "not those that were recorded" in err) == (1, True)
