@@ -21,7 +21,7 @@ from service.commands import (
 )
 from service.commands.bundle import bundle
 from service.commands.doctor import doctor
-from service.commands.probe import ensemble, probe
+from service.commands.probe import ensemble, probe, probes
 from service.commands.trace import trace
 from service.commands.train import train
 from service.printing import message
@@ -50,6 +50,7 @@ app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(tokens.app, name="token")
 app.command()(train)
 app.command()(probe)
+app.command()(probes)
 app.command()(ensemble)
 app.command()(trace)
 app.command()(queries.sql)

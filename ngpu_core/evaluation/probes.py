@@ -7,6 +7,7 @@ at a point are fixed by (seed, probe, task, point). Loads no torch.
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -26,7 +27,7 @@ from ngpu_core.evaluation.probe import (
 )
 from ngpu_core.evaluation.products import product_probes
 from ngpu_core.tasks import digits
-from ngpu_core.tasks.registry import TASKS
+from ngpu_core.tasks.registry import task
 from ngpu_core.tasks.task import Batch, Digits, Task
 
 #: Longest carry of the curves (SPECS B.6).
@@ -64,33 +65,32 @@ def probe(name: str) -> Probe:
 
 def probes_of(config: RunConfig) -> Iterator[tuple[Task, Probe]]:
     """What a configuration asks after training: each probe with each task it fits."""
-    for name in config.evaluation.probes:
-        for task in (TASKS[name] for name in config.evaluation_tasks):
-            if probe(name).fits(task):
-                yield task, probe(name)
+    for one in map(probe, config.evaluation.probes):
+        for asked in map(task, config.evaluation_tasks):
+            if one.fits(asked):
+                yield asked, one
 
 
-def asked_shapes(config: RunConfig) -> set[tuple[int, int]]:
+@lru_cache(maxsize=256)
+def asked_shapes(config: RunConfig) -> frozenset[tuple[int, int]]:
     """(length, sequences) of the largest batches a configuration's probes ask; for memory plans."""
-    return {
-        (length, block_size(length))
-        for task, one in probes_of(config)
-        for point in one.points(task, config)
-        for length in [one.length(task, point)]
+    lengths = {
+        one.length(asked, point)
+        for asked, one in probes_of(config)
+        for point in one.points(asked, config)
     }
+    return frozenset((length, block_size(length)) for length in lengths)
 
 
 def error_lengths(task: Task, limit: int) -> Iterator[int]:
     """7, then 4/3 of the last one, each the next at which the task has problems, up to `limit`."""
-    valid = [length for length in range(FIRST_LENGTH, limit + 1) if task.valid(length)]
+    last = next(filter(task.valid, range(limit, FIRST_LENGTH - 1, -1)), None)
     wanted = FIRST_LENGTH
-    while valid:
-        wanted = min(wanted, valid[-1])
-        length = next(length for length in valid if length >= wanted)
+    while last is not None and wanted <= last:
+        length = next(filter(task.valid, range(wanted, last + 1)))
         yield length
-        if length == valid[-1]:
-            return
-        wanted = max(length + 1, length * GROWTH[0] // GROWTH[1])
+        grown = length * GROWTH[0] // GROWTH[1]
+        wanted = max(length + 1, min(grown, last))
 
 
 def _carries(random_offset: bool) -> Draw:

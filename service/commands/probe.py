@@ -45,10 +45,21 @@ LimitOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
+def probes(output: OutputOption = Output.TABLE) -> None:
+    """List the probes: what each asks, of which tasks, and what its points count."""
+    from ngpu_core.evaluation.probes import PROBES
+
+    rows = [
+        {"probe": one.name, "tasks": one.asks, "points": one.unit, "questions": one.description}
+        for one in PROBES.values()
+    ]
+    print_rows(rows, output)
+
+
 def probe(
     context: typer.Context,
     sweep_id: SweepArgument,
-    probes: ProbeOption,
+    names: ProbeOption,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be repeated.")] = None,
     configuration: ConfigurationOption = None,
     task: TaskOption = None,
@@ -72,7 +83,7 @@ def probe(
             config = _config(state, sequences, length_limit)
             who = {"configuration": one["configuration"], "seed": one["seed"]}
             trained = _trained(state, device)
-            for asked, of in _pairs(probes, task, config):
+            for asked, of in _pairs(names, task, config):
                 name = f"seed {one['seed']} ({number} of {len(chosen)}): {asked.name}"
                 if answers:
                     found = _wrong_answers(trained, asked, of, config, one["seed"])
@@ -87,7 +98,7 @@ def probe(
 def ensemble(
     context: typer.Context,
     sweep_id: SweepArgument,
-    probes: ProbeOption,
+    names: ProbeOption,
     seeds: Annotated[str, typer.Option(help="Which seeds, such as 0-4 or 0,2,7.")],
     configuration: ConfigurationOption = None,
     task: TaskOption = None,
@@ -110,7 +121,7 @@ def ensemble(
     members = [_trained(state, device) for state in states]
     config, first = _config(states[0], sequences, length_limit), states[0]
     rows: list[Row] = []
-    for asked, of in _pairs(probes, task, config):
+    for asked, of in _pairs(names, task, config):
         # All are asked what the first of them would be asked.
         alone = [
             _ask(member, asked, of, config, first, f"seed {state['seed']}: {asked.name}")

@@ -1,8 +1,10 @@
 """Probes ask what they say, and whoever answers right is wrong nowhere."""
 
+import re
 import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +215,11 @@ def test_equal_seeds_are_asked_the_same_whatever_else_is_asked():
             if at == points[-1]
         ]
         assert all(np.array_equal(a.inputs, b.inputs) for a, b in zip(alone, whole, strict=True))
+
+
+def test_the_documentation_names_every_probe():
+    text = (Path(__file__).parents[2] / "docs" / "probes.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(PROBES)
 
 
 def test_probes_that_do_not_fit_are_refused_by_name():

@@ -87,6 +87,11 @@ def test_wrong_answers_are_shown_as_people_read_them(
         assert (row["first_wrong"], row["last_wrong"]) == (wrong[0], wrong[-1])
 
 
+def test_probes_are_listed(ngpu: Ngpu) -> None:  # noqa: F811
+    code, out, _ = ngpu("probes", "-o", "json")
+    assert (code, "padded_digits" in {row["probe"] for row in json.loads(out)}) == (0, True)
+
+
 def test_an_ensemble_of_one_is_that_seed_and_members_stand_beside_it(
     served: Ngpu,  # noqa: F811
     client: Client,
