@@ -12,7 +12,7 @@ from benchmarks.worker import serve
 from benchmarks.workload import Workload
 from ngpu_core.engines.choice import choose, torch_threads
 from ngpu_core.engines.engine import Engine
-from ngpu_core.evaluation import test
+from ngpu_core.evaluation.generalization import test
 from ngpu_core.randomness import stream
 from ngpu_core.tasks.registry import task
 from ngpu_core.training import PackTrainer

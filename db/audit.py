@@ -7,7 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, select
 
-from db.models import carry_results, checkpoints, evaluations, seed_runs, training_epochs
+from db.models import (
+    carry_results,
+    checkpoints,
+    evaluations,
+    probe_results,
+    seed_runs,
+    training_epochs,
+)
 from db.paging import Row, rows_of
 
 
@@ -58,6 +65,14 @@ def carries_by_task(conn: Connection, configuration_id: int) -> list[Row]:
     return rows_of(
         conn.execute(_of(select(r.seed_run_id, r.task, r.step), carry_results, configuration_id))
     )
+
+
+def probes_by_task(conn: Connection, configuration_id: int) -> list[Row]:
+    """How many points of each probe were asked: `seed_run_id, task, probe, step, rows`."""
+    p = probe_results.c
+    key = (p.seed_run_id, p.task, p.probe, p.step)
+    query = _of(select(*key, func.count().label("rows")), probe_results, configuration_id)
+    return rows_of(conn.execute(query.group_by(*key)))
 
 
 def _by_step(conn: Connection, configuration_id: int, table: Table) -> list[Row]:

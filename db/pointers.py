@@ -1,11 +1,13 @@
-"""Which checkpoint files the record still needs, and who may be writing more."""
+"""Which checkpoint files the record still needs, whose they are, and who may be writing more."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from db.errors import SeedRunNotFound
 from db.models import checkpoints, packs, seed_runs, sweeps
+from db.paging import Row
 from db.states import PackState
 
 
@@ -38,3 +40,28 @@ def needed_checkpoints(conn: Connection, sweep_id: str) -> Needed:
 def known_sweeps(conn: Connection, ids: Iterable[str]) -> set[str]:
     """Those of the ids that are sweeps."""
     return set(conn.execute(select(sweeps.c.id).where(sweeps.c.id.in_(list(ids)))).scalars())
+
+
+def checkpoint_of(conn: Connection, seed_run_id: int) -> Row | None:
+    """Where a seed run's weights lie: `seed_run_id, step, path, sha256, bytes`; None: nowhere.
+
+    Those of a result that was taken over lie with the seed run it was taken from, if that is left.
+
+    Raises:
+        SeedRunNotFound: There is no such seed run.
+    """
+    s, k = seed_runs.c, checkpoints.c
+    run: int | None = seed_run_id
+    while run is not None:
+        query = (
+            select(s.reused_from, k.seed_run_id, k.step, k.path, k.sha256, k.bytes)
+            .outerjoin(checkpoints, k.seed_run_id == s.id)
+            .where(s.id == run)
+        )
+        found = conn.execute(query).mappings().first()
+        if found is None and run == seed_run_id:
+            raise SeedRunNotFound(seed_run_id)
+        if found is not None and found["path"] is not None:
+            return {key: value for key, value in found.items() if key != "reused_from"}
+        run = found["reused_from"] if found is not None else None
+    return None

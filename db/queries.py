@@ -28,7 +28,13 @@ from db.models import checkpoints, evaluations, seed_runs, sweeps
 from db.models import configurations as configurations_table
 from db.paging import DEFAULT_LIMIT, Page, Row, page, rows_of
 from db.states import OPEN_SEEDS, SeedState
-from db.views import carry_thresholds, learning_curves, seed_results, success_fractions
+from db.views import (
+    carry_thresholds,
+    learning_curves,
+    probe_errors,
+    seed_results,
+    success_fractions,
+)
 from db.views import failures as failures_view
 
 __all__ = [
@@ -40,6 +46,7 @@ __all__ = [
     "failures",
     "history_seconds_per_step",
     "list_sweeps",
+    "probes",
     "progress",
     "seed",
     "seed_curves",
@@ -321,6 +328,31 @@ def thresholds(conn: Connection, sweep_id: str) -> list[Row]:
     t = carry_thresholds.c
     query = select(carry_thresholds).where(t.sweep_id == sweep_id)
     return rows_of(conn.execute(query.order_by(t.configuration_id, t.task, t.seed)))
+
+
+def probes(
+    conn: Connection,
+    sweep_id: str,
+    *,
+    configuration_id: int | None = None,
+    task: str | None = None,
+    probe: str | None = None,
+    cursor: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Page:
+    """The sweep's rows of `probe_errors`, by seed run, task, probe and point."""
+    e = probe_errors.c
+    query = select(probe_errors).where(e.sweep_id == sweep_id)
+    for column, chosen in (
+        (e.configuration_id, configuration_id),
+        (e.task, task),
+        (e.probe, probe),
+    ):
+        if chosen is not None:
+            query = query.where(column == chosen)
+    return page(
+        conn, query, [e.seed_run_id, e.task, e.probe, e.point, e.step], cursor=cursor, limit=limit
+    )
 
 
 def failures(

@@ -216,6 +216,18 @@ FROM seed_runs r
 {_RUNS}
 JOIN carry_results t ON t.seed_run_id = r.id"""
 
+PROBE_ERRORS = f"""CREATE VIEW probe_errors AS
+SELECT
+  {_WHOSE}, r.state,
+  p.task, p.probe, p.point, p.label, p.sequences, p.wrong_sequences,
+  {_share("p.wrong_sequences", "p.sequences")} AS sequence_error,
+  p.symbols, p.wrong_symbols,
+  {_share("p.wrong_symbols", "p.symbols")} AS symbol_error,
+  p.first_wrong, p.last_wrong, p.step
+FROM seed_runs r
+{_RUNS}
+JOIN probe_results p ON p.seed_run_id = r.id"""
+
 _ERRORS = f"""{_share("m.wrong_sequences", "m.sequences")} AS sequence_error,
   {_share("m.wrong_symbols", "m.symbols")} AS symbol_error"""
 
@@ -253,6 +265,7 @@ def texts(dialect: str) -> dict[str, str]:
         "carry_thresholds": CARRY_THRESHOLDS,
         "learning_curves": LEARNING_CURVES,
         "failures": FAILURES,
+        "probe_errors": PROBE_ERRORS,
     }
 
 
@@ -380,4 +393,24 @@ failures = Table(
     Column("attempts", Integer),
     Column("finished_at", UtcTime),
     Column("host", Text),
+)
+
+probe_errors = Table(
+    "probe_errors",
+    metadata,
+    *_whose(),
+    Column("state", Text),
+    Column("task", Text),
+    Column("probe", Text),
+    Column("point", Integer),
+    Column("label", Text),
+    Column("sequences", BigInteger),
+    Column("wrong_sequences", BigInteger),
+    Column("sequence_error", Double),
+    Column("symbols", BigInteger),
+    Column("wrong_symbols", BigInteger),
+    Column("symbol_error", Double),
+    Column("first_wrong", Integer),
+    Column("last_wrong", Integer),
+    Column("step", Integer),
 )

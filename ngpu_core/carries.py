@@ -12,6 +12,9 @@ from ngpu_core.tasks import digits
 from ngpu_core.tasks.operands import complement, swapped
 from ngpu_core.tasks.task import Batch, Digits, Task
 
+#: Sums of each of the two kinds in one estimate of a carry error (SPECS B.6).
+CARRY_SAMPLES = 32
+
 
 def carry_sample(
     task: Task,

@@ -233,6 +233,14 @@ class EvaluationConfig:
     #: Long lengths are tested, on every task, only when some task's error at its last short test is
     #: below this; the last test always runs. 1 tests every time. The released program: 0.05.
     short_below: float = 1.0
+    #: Shift those carries to a random place among the digits instead of leaving them lowest.
+    carry_random_offset: bool = False
+    #: Probes asked once, after training, of every evaluation task that they fit.
+    probes: tuple[str, ...] = ()
+    #: Longest length of the probe `lengths`, in symbols.
+    length_limit: int = 4001
+    #: Sequences of each length of the probe `lengths`.
+    length_sequences: int = 1024
 
     def __post_init__(self) -> None:
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", list(self.tasks), "names twice")
@@ -254,6 +262,21 @@ class EvaluationConfig:
                 f"without short tests (short_sequences) it has no effect; must be {without}",
                 also=("short_sequences",),
             )
+        _require(
+            len(set(self.probes)) == len(self.probes), "probes", list(self.probes), "names twice"
+        )
+        _require(
+            7 <= self.length_limit <= 100_000,
+            "length_limit",
+            self.length_limit,
+            "must be in 7..100000",
+        )
+        _require(
+            1 <= self.length_sequences <= 100_000,
+            "length_sequences",
+            self.length_sequences,
+            "must be in 1..100000",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

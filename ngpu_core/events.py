@@ -77,6 +77,28 @@ class CarryThreshold:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """What a seed wrote where a probe asked it: raw counts of one point."""
+
+    seed: int
+    step: int
+    task: str
+    probe: str
+    #: Where it was asked, such as the carry's length; unique within the probe.
+    point: int
+    #: The same as people read it.
+    label: str
+    sequences: int
+    wrong_sequences: int
+    symbols: int
+    wrong_symbols: int
+    #: Columns of the first and the last wrong symbol over all sequences, from 0, which is a
+    #: number's last digit; None where nothing is wrong.
+    first_wrong: int | None
+    last_wrong: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeedEnded:
     """A seed's training is over."""
 
@@ -103,5 +125,5 @@ class EpochEnd:
     active: tuple[int, ...]
 
 
-Measurement = TrainingEpoch | Evaluation | CarryTrial | CarryThreshold
+Measurement = TrainingEpoch | Evaluation | CarryTrial | CarryThreshold | ProbeResult
 Event = Measurement | SeedEnded | Progress | EpochEnd

@@ -20,6 +20,7 @@ from ngpu_core.engine_memory import (
     EngineMemory,
     parameter_values,
 )
+from ngpu_core.evaluation.probes import asked_shapes
 from ngpu_core.tasks.registry import Task, task, valid_lengths
 
 #: Values an optimizer keeps a parameter.
@@ -225,11 +226,12 @@ def _training_call(
 
 
 def _testing_calls(config: RunConfig, threads: int) -> list[Call]:
-    """Every test length, in the sub-batches a test is cut into; a seed at a time."""
+    """Every length tested or probed, in the sub-batches that is cut into; a seed at a time."""
     evaluation, model = config.evaluation, config.model
     lengths = [(length, evaluation.sequences) for length in evaluation.lengths]
     if evaluation.short_sequences:
         lengths.append((config.training.max_length, evaluation.short_sequences))
+    lengths += asked_shapes(config)
     return [
         Call(
             model=model,

@@ -23,13 +23,16 @@ from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.choice import choose
 from ngpu_core.engines.engine import Differentiated, Engine
 from ngpu_core.epoch import Epoch
-from ngpu_core.evaluation import carry_threshold, evaluate_seed, to_bin
+from ngpu_core.evaluation.carry_threshold import carry_threshold
+from ngpu_core.evaluation.generalization import evaluate_seed, to_bin
+from ngpu_core.evaluation.predictor import TrainedSeed
+from ngpu_core.evaluation.probing import probe_seed
+from ngpu_core.evaluation.short_tests import evaluate_short, promising
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
 from ngpu_core.models.network import Bin
 from ngpu_core.optimizers import add_gradient_noise, optimizer
 from ngpu_core.packing import SeedPack
 from ngpu_core.relaxation import average_copies
-from ngpu_core.short_tests import evaluate_short, promising
 
 #: Seconds between two `Progress` events.
 PROGRESS_SECONDS = 1.0
@@ -334,11 +337,14 @@ class PackTrainer:
             yield from evaluate_seed(self.engine, self.config, alone, seed, self.step)
 
     def _finish(self, seeds: list[int], reason: str) -> Iterator[Event]:
-        """The last test of some seeds, their carries, and their end."""
+        """The last test of some seeds, their carries, their probes, and their end."""
         for seed in seeds:
             yield from self._test(seed)
             alone = self.pack.alone(seed).parameters
             yield from carry_threshold(self.engine, self.config, alone, seed, self.step)
+            asked = TrainedSeed(engine=self.engine, parameters=alone)
+            for result in probe_seed(asked, self.config, seed, self.step):
+                yield result or Progress(step=self.step, active=tuple(self._active))
             self._active.remove(seed)
             yield SeedEnded(seed=seed, outcome=Outcome.FINISHED, step=self.step, reason=reason)
 

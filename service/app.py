@@ -8,7 +8,18 @@ from fastapi import APIRouter, Depends, FastAPI
 from db.engine import open_engine, upgrade
 from service import metrics, problems
 from service.access import authorize
-from service.api import catalog, events, health, logs, results, seeds, sql, sweeps, verification
+from service.api import (
+    catalog,
+    events,
+    health,
+    logs,
+    results,
+    seeds,
+    sql,
+    sweeps,
+    verification,
+    weights,
+)
 from service.api.parameters import refuse_unknown
 from service.body_limit import BodyLimit
 from service.dashboard import pages
@@ -53,7 +64,8 @@ def _api() -> APIRouter:
         dependencies=[Depends(authorize), Depends(refuse_unknown)],
         responses=problems.responses(401, 403, 422),
     )
-    for part in (sweeps, results, verification, events, seeds, logs, sql, catalog, health):
+    parts = (sweeps, results, verification, events, seeds, weights, logs, sql, catalog, health)
+    for part in parts:
         api.include_router(part.router)
     return api
 

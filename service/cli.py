@@ -22,6 +22,8 @@ from service.commands import (
 )
 from service.commands.bundle import bundle
 from service.commands.doctor import doctor
+from service.commands.probe import ensemble, probe, probes
+from service.commands.trace import trace
 from service.commands.train import train
 from service.printing import message
 
@@ -49,6 +51,10 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(tokens.app, name="token")
 app.command()(train)
+app.command()(probe)
+app.command()(probes)
+app.command()(ensemble)
+app.command()(trace)
 app.command()(queries.sql)
 app.command()(doctor)
 app.command()(processes.version)
@@ -89,7 +95,8 @@ def _explain(error: Exception) -> int | None:
     from sqlalchemy.exc import DBAPIError
 
     from db.errors import RecordError
-    from service.client import ServiceRefused, ServiceUnreachable
+    from service.client import ServiceRefused, ServiceUnreachable, WrongDigest
+    from service.weights import WeightsError
 
     if isinstance(error, ServiceRefused):
         _explain_refusal(error)
@@ -101,7 +108,7 @@ def _explain(error: Exception) -> int | None:
     if isinstance(error, DBAPIError):
         message(f"the record did not answer: {error.orig}")
         return FAILED
-    if isinstance(error, ServiceUnreachable | RecordError | OSError):
+    if isinstance(error, ServiceUnreachable | WrongDigest | WeightsError | RecordError | OSError):
         message(str(error))
         return FAILED
     return None

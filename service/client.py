@@ -7,11 +7,15 @@ with Client("http://127.0.0.1:8000") as client:
     print(client.success(sweep["id"]))
 """
 
+import base64
+import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,6 +56,14 @@ class ServiceRefused(Exception):
     def problems(self) -> list[Json]:
         """What is wrong, one by one: path, message, nearest."""
         return list(self.problem.get("problems", []))
+
+
+class WrongDigest(Exception):
+    """A file came that is not the one the record knows."""
+
+    def __init__(self, seed_run_id: int) -> None:
+        super().__init__(f"the weights of seed run {seed_run_id} are not those that were recorded")
+        self.seed_run_id = seed_run_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +188,13 @@ class Client:
         """Carry thresholds, a row a seed run and task."""
         return list(self._pages(f"/sweeps/{sweep_id}/thresholds", {}))
 
+    def probes(
+        self, sweep_id: str, *, configuration: int | None = None, probe: str | None = None
+    ) -> Iterator[Json]:
+        """Probe errors, a row a seed run, task, probe and point."""
+        filters = {"configuration": configuration, "probe": probe}
+        return self._pages(f"/sweeps/{sweep_id}/probes", filters)
+
     def failures(self, sweep_id: str) -> list[Json]:
         """Seed runs that diverged, failed or were cancelled."""
         return list(self._pages(f"/sweeps/{sweep_id}/failures", {}))
@@ -205,6 +224,37 @@ class Client:
     def seed_evaluations(self, seed_run_id: int) -> list[Json]:
         """Errors of one seed run by task and length."""
         return list(self._pages(f"/seeds/{seed_run_id}/evaluations", {}))
+
+    def checkpoint(self, seed_run_id: int, target: Path) -> str:
+        """Fetch a seed run's last checkpoint, of a finished one its final weights.
+
+        Args:
+            seed_run_id: The seed run.
+            target: The file to write.
+
+        Returns:
+            Its SHA-256, which is the one the record holds.
+
+        Raises:
+            WrongDigest: What came is not what was recorded; nothing was kept.
+        """
+        path, found = f"{API}/seeds/{seed_run_id}/checkpoint", hashlib.sha256()
+        try:
+            with self._http.stream("GET", path, timeout=TIMEOUT_SECONDS) as response:
+                if response.is_error:
+                    response.read()
+                _accepted(response)
+                recorded = _sha256_of(response.headers.get("Repr-Digest", ""))
+                with target.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        found.update(chunk)
+                        file.write(chunk)
+        except httpx2.TransportError as error:
+            raise ServiceUnreachable(self.server_url) from error
+        if found.hexdigest() != recorded:
+            target.unlink()
+            raise WrongDigest(seed_run_id)
+        return recorded
 
     def seed_logs(self, seed_run_id: int, *, limit: int = 100) -> list[Json]:
         """The last lines of the log that name a seed run, the oldest first."""
@@ -298,6 +348,12 @@ def _accepted(response: httpx2.Response) -> httpx2.Response:
     except ValueError:
         problem = {"detail": f"the service answered {response.status_code}"}
     raise ServiceRefused(response.status_code, problem)
+
+
+def _sha256_of(header: str) -> str:
+    """The hexadecimal SHA-256 of a `Repr-Digest` header (RFC 9530); empty: there is none."""
+    found = re.search(r"sha-256=:([A-Za-z0-9+/=]+):", header)
+    return base64.b64decode(found[1]).hex() if found else ""
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[StreamedEvent]:

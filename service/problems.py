@@ -37,6 +37,7 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.QueryRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.QueryImpossible: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BadCursor: HTTPStatus.BAD_REQUEST,
+    refusals.NoWeights: HTTPStatus.NOT_FOUND,
     refusals.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     refusals.UnreadableBody: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     refusals.UnknownParameter: HTTPStatus.UNPROCESSABLE_ENTITY,

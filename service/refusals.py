@@ -4,6 +4,7 @@
     ├── UnknownParameter      a query parameter the address does not take
     ├── BodyTooLarge          longer than one may be
     ├── UnreadableBody        neither YAML nor JSON, or not UTF-8
+    ├── NoWeights             a seed run whose weights are not here
     ├── CrossSite             a change asked for by a page of another site
     ├── Unauthenticated
     │   ├── MissingToken      no token, where the service asks for one
@@ -47,6 +48,14 @@ class BodyTooLarge(Refusal):
 
 class UnreadableBody(Refusal):
     """The body's type is not one that is read here, or its bytes are not text."""
+
+
+class NoWeights(Refusal):
+    """A seed run's weights are not where this process can read them."""
+
+    def __init__(self, seed_run_id: int, why: str) -> None:
+        self.seed_run_id = seed_run_id
+        super().__init__(f"there are no weights of seed run {seed_run_id} here: {why}")
 
 
 class CrossSite(Refusal):

@@ -239,6 +239,27 @@ class CarryThreshold(SeedOfSweep):
     step: int
 
 
+class ProbeError(SeedOfSweep):
+    """A row of the view `probe_errors`."""
+
+    state: SeedState
+    task: str
+    probe: str
+    point: int = Field(description="Where the probe asked, such as the carry's length")
+    label: str = Field(description="The same as people read it")
+    sequences: int
+    wrong_sequences: int
+    sequence_error: float
+    symbols: int
+    wrong_symbols: int
+    symbol_error: float | None
+    first_wrong: int | None = Field(
+        description="Column of the first wrong symbol, from 0, a number's last digit"
+    )
+    last_wrong: int | None
+    step: int
+
+
 class CurvePoint(SeedOfSweep):
     """A row of the view `learning_curves`."""
 

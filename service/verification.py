@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from db import audit, queries
 from db.states import SeedState
 from ngpu_core.config import RunConfig
+from ngpu_core.evaluation.probes import probes_of
 from ngpu_core.tasks.registry import task, valid_lengths
 from service.schemas import Row
 from sweeps.canonical import digest
@@ -217,6 +218,10 @@ class _Proof:
         carries = defaultdict(set)
         for row in audit.carries_by_task(conn, place):
             carries[row["seed_run_id"]].add((row["task"], row["step"]))
+        probes = defaultdict(set)
+        for row in audit.probes_by_task(conn, place):
+            asked = (row["task"], row["probe"], row["step"], row["rows"])
+            probes[row["seed_run_id"]].add(asked)
         for row in ended:
             found = _Findings(stored["label"], row)
             state, steps = row["state"], row["steps"]
@@ -229,6 +234,7 @@ class _Proof:
             demand = demanded_epochs(run, state, steps)
             yield from found.rows("epoch", epochs.get(row["id"], {}), demand)
             yield from found.carries(_demanded_carries(run, state, steps), carries[row["id"]])
+            yield from found.probes(_demanded_probes(run, state, steps), probes[row["id"]])
             yield from self._checkpoint(found, row)
 
     def _checkpoint(self, found: "_Findings", row: Mapping[str, Any]) -> Iterator[Finding]:
@@ -291,6 +297,24 @@ class _Findings:
         for name, step in sorted(demanded ^ there):
             word = "no" if (name, step) in demanded else "an unexpected"
             yield self("carry", f"{word} carry result of {name} at step {step}")
+
+    def probes(
+        self, demanded: set[tuple[str, str, int, int]], there: set[tuple[str, str, int, int]]
+    ) -> Iterator[Finding]:
+        """Probes that are missing, have points too few or too many, or of another task or step."""
+        for name, probe, step, points in sorted(demanded ^ there):
+            word = "no" if (name, probe, step, points) in demanded else "unexpected"
+            yield self("probe", f"{word} {points} points of {probe} on {name} at step {step}")
+
+
+def _demanded_probes(run: RunConfig, state: str, steps: int) -> set[tuple[str, str, int, int]]:
+    """Task, probe, step and number of points of everything asked after training."""
+    if state != SeedState.FINISHED:
+        return set()
+    return {
+        (task.name, probe.name, steps, len(probe.points(task, run)))
+        for task, probe in probes_of(run)
+    }
 
 
 def _demanded_carries(run: RunConfig, state: str, steps: int) -> set[tuple[str, int]]:

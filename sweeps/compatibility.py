@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
+from ngpu_core.evaluation.probe import UnfitProbe
+from ngpu_core.evaluation.probes import PROBES, UnknownProbe
 from ngpu_core.tasks.registry import TASKS, Task
 from sweeps.grid import Conflict
 from sweeps.keys import key_table
@@ -27,7 +29,7 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     named += [(name, "evaluation.tasks") for name in run.evaluation.tasks]
     for name, key in named:
         if name in TASKS:
-            yield from _alphabet_and_rows(run, TASKS[name], key)
+            yield from alphabet_and_rows(run, TASKS[name], key)
     for name in run.evaluation_tasks:
         if name in TASKS:
             yield from _test_lengths(run, TASKS[name], tested)
@@ -36,10 +38,12 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
             yield from _training_lengths(run, TASKS[name])
     yield from _short_tests(run)
     yield from _carries(run, tested)
+    yield from _probes(run, tested)
     yield from _without_effect(run)
 
 
-def _alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
+def alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
+    """What the network lacks to read and write a task; `key` named it."""
     needs = {
         "input_symbols": task.input_symbols,
         "output_symbols": task.output_symbols,
@@ -114,6 +118,16 @@ def _carries(run: RunConfig, key: str) -> Iterator[Conflict]:
             message=f"carry_limit is {limit}: only additions carry, and {', '.join(names)} "
             "are none; must be 0",
         )
+
+
+def _probes(run: RunConfig, key: str) -> Iterator[Conflict]:
+    tasks = [TASKS[name] for name in run.evaluation_tasks if name in TASKS]
+    for name in run.evaluation.probes:
+        if name not in PROBES:
+            yield Conflict(keys=("evaluation.probes",), message=str(UnknownProbe(name)))
+        elif tasks and not any(PROBES[name].fits(task) for task in tasks):
+            refused = UnfitProbe(name, tasks[0].name, PROBES[name].asks)
+            yield Conflict(keys=("evaluation.probes", key), message=str(refused))
 
 
 def _without_effect(run: RunConfig) -> Iterator[Conflict]:

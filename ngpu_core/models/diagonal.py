@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
-from ngpu_core.models.network import Bin, Output, Parameters, cross_entropy, embed
+from ngpu_core.models.network import Bin, Output, Parameters, Watch, cross_entropy, embed
 
 #: |pre-activation| beyond which saturation costs.
 SATURATION_LIMIT = 0.9
@@ -147,15 +147,21 @@ class DiagonalNeuralGPU:
         }
 
     def forward(
-        self, parameters: Parameters, bins: Sequence[Bin], dropout: HashedDropout | None = None
+        self,
+        parameters: Parameters,
+        bins: Sequence[Bin],
+        dropout: HashedDropout | None = None,
+        watch: Watch | None = None,
     ) -> Output:
-        """All bins at once, side by side."""
+        """All bins at once, side by side; `watch` is shown the states of the bins still running."""
         row = Row.of([batch.targets.shape[2] for batch in bins])
         share = self._saturation_share(row, bins, parameters["input.weight"])
         mask = row.join([batch.mask.transpose(0, 1).to(share.dtype) for batch in bins])[:, :, None]
         saturation, state = self._embed(parameters, row, bins)
         keep = row_masks(dropout, row, bins, len(bins), 0, state)
         state = (state if keep is None else state * keep) * mask
+        if watch:
+            watch(state[:, :, :, None])
         # The input layer acts once; its cost counts as often as the recurrence's (times L).
         steps = row.join(
             [share.new_full((batch.targets.shape[2],), batch.targets.shape[2]) for batch in bins]
@@ -167,6 +173,8 @@ class DiagonalNeuralGPU:
             keep = row_masks(dropout, row, bins, running, time + 1, state)
             step_saturation, state = self._dcgru(parameters, state, keep)
             state = state * mask[..., : state.shape[-1]]
+            if watch:
+                watch(state[:, :, :, None])
             cost = cost + (step_saturation * share[: state.shape[-1]]).sum(dim=1)
             while running and row.lengths[running - 1] == time + 1:
                 running -= 1

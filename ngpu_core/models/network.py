@@ -4,7 +4,7 @@ Every tensor carries the seeds of a pack on an axis of its own, S: parameters ar
 (S, B, …). Seeds share the arithmetic and nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -17,6 +17,8 @@ from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
 
 Parameters = Mapping[str, Tensor]
+#: Is shown each state of a recurrence, (B, S, m, H, columns), the first before any step.
+Watch = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout
-from ngpu_core.models.network import Bin, Output, Parameters, cross_entropy, embed
+from ngpu_core.models.network import Bin, Output, Parameters, Watch, cross_entropy, embed
 
 
 def tanh(x: Tensor) -> Tensor:
@@ -85,11 +85,16 @@ class NeuralGPU:
         return parameters
 
     def forward(
-        self, parameters: Parameters, bins: Sequence[Bin], dropout: HashedDropout | None = None
+        self,
+        parameters: Parameters,
+        bins: Sequence[Bin],
+        dropout: HashedDropout | None = None,
+        watch: Watch | None = None,
     ) -> Output:
-        """Each bin through its own recurrence."""
+        """Each bin through its own recurrence; `watch` is shown the states of one after another."""
         logits = [
-            self._recur(parameters, batch, index, dropout) for index, batch in enumerate(bins)
+            self._recur(parameters, batch, index, dropout, watch)
+            for index, batch in enumerate(bins)
         ]
         return Output(logits=logits, saturation=logits[0].new_zeros(logits[0].shape[0]))
 
@@ -112,7 +117,12 @@ class NeuralGPU:
         return F.pad(state, (0, 0, 0, self.config.height - inputs.shape[2]))
 
     def _recur(
-        self, parameters: Parameters, batch: Bin, index: int, dropout: HashedDropout | None
+        self,
+        parameters: Parameters,
+        batch: Bin,
+        index: int,
+        dropout: HashedDropout | None,
+        watch: Watch | None,
     ) -> Tensor:
         """All time steps of one bin; the logits (S, B, L, classes)."""
         mask = batch.mask
@@ -122,6 +132,8 @@ class NeuralGPU:
         columns = mask.transpose(0, 1)[:, :, None, None, :].to(state.dtype)
         sequences, _, maps, height, length = state.shape
         cells = (sequences, length, height, maps)
+        if watch:
+            watch(state)
         for time in range(longest):
             before = state
             if dropout and dropout.threshold(batch.padded_length):
@@ -131,6 +143,8 @@ class NeuralGPU:
                 state = self._gru(parameters, layer, time, state) * columns
             if time >= shortest:  # sequences that have had their steps stay as they are
                 state = torch.where((time < steps)[:, :, None, None, None], state, before)
+            if watch:
+                watch(state)
         first_row = state[:, :, :, 0, :]  # (B, S, m, L)
         logits = torch.einsum("bsml,scm->sblc", first_row, parameters["output.weight"])
         return logits + parameters["output.bias"][:, None, None, :]

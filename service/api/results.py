@@ -19,6 +19,7 @@ from service.schemas import (
     CurvePoint,
     Failure,
     Page,
+    ProbeError,
     SeedResult,
     SuccessFraction,
 )
@@ -123,6 +124,34 @@ def thresholds(sweep_id: SweepId, conn: ConnectionDep, csv: CsvDep) -> Answer:
     """Carry thresholds, a row a seed run and task."""
     queries.sweep(conn, sweep_id)
     return whole(CarryThreshold, queries.thresholds(conn, sweep_id), csv=csv)
+
+
+@router.get("/probes", response_model=Page[ProbeError])
+def probes(
+    sweep_id: SweepId,
+    conn: ConnectionDep,
+    csv: CsvDep,
+    configuration: ConfigurationFilter = None,
+    task: TaskName = None,
+    probe: TaskName = None,
+    cursor: Cursor = None,
+    limit: Limit = 1000,
+) -> Answer:
+    """What seeds wrote where probes asked them, a row a seed run, task, probe and point."""
+    queries.sweep(conn, sweep_id)
+
+    def fetch(conn: Connection, cursor: str | None, limit: int) -> queries.Page:
+        return queries.probes(
+            conn,
+            sweep_id,
+            configuration_id=configuration,
+            task=task,
+            probe=probe,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    return paged(ProbeError, fetch, conn, csv=csv, cursor=cursor, limit=limit)
 
 
 @router.get("/failures", response_model=Page[Failure])

@@ -28,6 +28,7 @@ from ngpu_core.events import (
     CarryTrial,
     Evaluation,
     Measurement,
+    ProbeResult,
     SeedEnded,
     TrainingEpoch,
 )
@@ -346,6 +347,7 @@ def rows_of(events: Sequence[Measurement]) -> recording.Rows:
         evaluations=[asdict(event) for event in events if isinstance(event, Evaluation)],
         carry_trials=[asdict(event) for event in events if isinstance(event, CarryTrial)],
         carry_results=[_threshold(event) for event in events if isinstance(event, CarryThreshold)],
+        probe_results=[asdict(event) for event in events if isinstance(event, ProbeResult)],
     )
 
 

@@ -16,7 +16,7 @@ from benchmarks.peers.naive import NaiveLoop, naive_network
 from benchmarks.peers.naive_neural_gpu import NaiveNeuralGPU
 from benchmarks.workload import Workload
 from ngpu_core.data import TrainingData
-from ngpu_core.evaluation import to_bin
+from ngpu_core.evaluation.generalization import to_bin
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
 from ngpu_core.randomness import stream

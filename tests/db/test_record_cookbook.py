@@ -38,6 +38,15 @@ def test_every_column_of_a_view_is_documented_in_its_order(view: str) -> None:
     assert _documented(view) == [(column.name, kind(str(column.type))) for column in columns]
 
 
+_ASKED = (("padded_digits", 22, "2×2"), ("random_pairs", 128, "random"), ("carries", 12, "12"))
+
+
+def _probed(seed: int, probe: str, point: int, label: str) -> dict[str, object]:
+    counts = {"sequences": 2, "wrong_sequences": 1, "symbols": 402, "wrong_symbols": 15}
+    asked = {"task": "mul", "probe": probe, "point": point, "label": label}
+    return {"seed": seed, "step": 100, **asked, **counts, "first_wrong": 0, "last_wrong": 56}
+
+
 def _filled(engine: Engine) -> str:
     """A sweep named as the cookbook's, with something in every view."""
     sweep_id = submitted(engine, configurations=2, seeds=3, together=3)
@@ -55,6 +64,7 @@ def _filled(engine: Engine) -> str:
                 {**carried, "seed": 0, "threshold": None, "carry_limit": 20},
                 {**carried, "seed": 1, "threshold": 7, "carry_limit": 20},
             ],
+            probe_results=[_probed(seed, *asked) for seed in pack.seeds for asked in _ASKED],
         )
         with writing(engine) as conn:
             write_rows(

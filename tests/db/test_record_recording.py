@@ -65,12 +65,16 @@ def _rows(step: int, seeds: tuple[int, ...] = (0, 1)) -> Rows:
             {
                 "seed": seed,
                 "step": step,
+                "task": "bmul",
                 "probe": "powers",
-                "label": "2",
+                "point": 2,
+                "label": "2^2×2^98",
                 "sequences": 4,
                 "wrong_sequences": 1,
                 "symbols": 80,
                 "wrong_symbols": 3,
+                "first_wrong": 5,
+                "last_wrong": 9,
             }
             for seed in seeds
         ],

@@ -15,7 +15,7 @@ import torch
 from ngpu_core.checkpoint import save_seed
 from ngpu_core.config import RunConfig
 from ngpu_core.engines.choice import choose
-from ngpu_core.evaluation import evaluate_seed
+from ngpu_core.evaluation.generalization import evaluate_seed
 from ngpu_core.training import PackTrainer
 from tests.ngpu_core.configurations import run_config
 

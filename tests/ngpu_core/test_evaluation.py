@@ -1,6 +1,7 @@
 """Tests of trained seeds: counts, fresh sequences, carry thresholds."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from ngpu_core.data import TrainingData
 from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.engines.engine import wrong_counts
-from ngpu_core.evaluation import evaluate_seed, smallest_failing, test
+from ngpu_core.evaluation.carry_threshold import carry_threshold, smallest_failing
+from ngpu_core.evaluation.generalization import evaluate_seed, test
 from ngpu_core.events import CarryThreshold, CarryTrial
 from ngpu_core.models.families import network
 from ngpu_core.models.network import Bin
@@ -62,7 +64,7 @@ def test_sub_batches_do_not_change_the_counts(monkeypatch):
     pack = SeedPack.initialize(engine.network, [1], "cpu")
     batch = task("badd").sample(np.random.default_rng(0), 20, 15)
     whole = test(engine, config, pack.parameters, batch)
-    monkeypatch.setattr("ngpu_core.evaluation.STATE_BUDGET", 4 * 4 * 15 * 3)
+    monkeypatch.setattr("ngpu_core.evaluation.generalization.STATE_BUDGET", 4 * 4 * 15 * 3)
     assert test(engine, config, pack.parameters, batch) == whole
 
 
@@ -92,6 +94,38 @@ def test_carries_are_tested_after_training_with_their_raw_counts():
     assert all(e.trials in (64, 192) and 0 <= e.wrong <= e.trials for e in trials)
     assert threshold.limit == 12
     assert threshold.threshold == 1  # an untrained network
+
+
+class Right:
+    """An engine that answers right up to a carry of some digits, and remembers its questions."""
+
+    def __init__(self, model, most):
+        self.network, self.most, self.sums = network(model), most, []
+
+    def logits(self, parameters, batch):
+        sums = [task("add").decode_target(row.numpy(), len(row)) for row in batch.targets[0]]
+        self.sums += sums
+        right = torch.nn.functional.one_hot(batch.targets, self.network.config.output_symbols)
+        return right if batch.targets.shape[2] <= 2 * self.most + 3 else -right
+
+
+@pytest.mark.parametrize("most", [1, 6, 12])
+@pytest.mark.parametrize("random_offset", [False, True])
+def test_the_threshold_is_where_a_seed_begins_to_fail_wherever_the_carry_stands(
+    random_offset, most
+):
+    config = run_config(
+        "neural_gpu", evaluation__tasks=("add",), evaluation__carry_limit=12,
+        evaluation__carry_random_offset=random_offset,
+    )  # fmt: skip
+    engine = Right(config.model, most)
+    [*trials, found] = carry_threshold(engine, config, {"any": torch.zeros(1)}, 1, 3)
+
+    assert found.threshold == (most + 1 if most < 12 else None)
+    assert all(trial.wrong == trial.trials * (trial.carry_length > most) for trial in trials)
+    lowest = {10**trial.carry_length - overflow for trial in trials for overflow in (0, 1)}
+    shifted = {10 * total for total in lowest}
+    assert set(engine.sums) == (lowest | shifted if random_offset else lowest)
 
 
 def test_a_pool_holds_distinct_examples_and_gives_each_step_its_own_batch():

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngpu_core.engines.autograd import AutogradEngine
+from ngpu_core.evaluation.short_tests import evaluate_short, promising
 from ngpu_core.events import Evaluation
 from ngpu_core.models.families import network
 from ngpu_core.packing import SeedPack
-from ngpu_core.short_tests import evaluate_short, promising
 from ngpu_core.tasks.registry import TASKS
 from ngpu_core.training import PackTrainer
 from tests.ngpu_core.configurations import run_config

@@ -19,7 +19,8 @@ name: addition
 base:
   model: {family: diagonal_neural_gpu, filters: 4}
   training: {max_steps: 20, tasks: [badd], bins: [9], steps_per_epoch: 10, batch_size: 2}
-  evaluation: {tasks: [badd], lengths: [7, 15], sequences: 4, every: 10, carry_limit: 2}
+  evaluation: {tasks: [badd], lengths: [7, 15], sequences: 4, every: 10, carry_limit: 2,
+               probes: [lengths], length_limit: 11, length_sequences: 3}
 seeds: {count: 2}
 success: {length: 15, below: 0.5}
 """

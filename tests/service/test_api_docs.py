@@ -33,6 +33,8 @@ def parts(line: str) -> tuple[str, str, dict[str, str], str | None]:
             headers[name] = value
         elif word in ("-d", "--data-binary"):
             body = next(words)
+        elif word == "-o":
+            next(words)
         elif word != "-N":
             url = word.replace("$API", "/api/v1")
     return method, url, headers, body
@@ -56,7 +58,9 @@ def test_every_line_runs(web: TestClient, spec_text: str) -> None:
         content = None if body is None else files.get(body, body)
         answer = web.request(method, url, headers=headers, content=content)
 
-        assert answer.status_code in SUCCESSES, (line, answer.text)
+        # Nothing was trained: there are no weights yet (tests/service/test_probe_commands.py).
+        expected = (404,) if "/checkpoint" in url else SUCCESSES
+        assert answer.status_code in expected, (line, answer.text)
 
 
 def test_every_address_is_shown(web: TestClient) -> None:

@@ -24,6 +24,7 @@ LISTS: dict[str, tuple[str, type[schemas.Row]]] = {
     "curves": ("learning_curves", schemas.CurvePoint),
     "thresholds": ("carry_thresholds", schemas.CarryThreshold),
     "failures": ("failures", schemas.Failure),
+    "probes": ("probe_errors", schemas.ProbeError),
 }
 
 

@@ -22,7 +22,10 @@ from tests.service.test_cli import Ngpu, ngpu  # noqa: F401
 from tests.service.training import ADDITION, submitted, train
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
-VIEWS = ("seed_results", "success_fractions", "carry_thresholds", "learning_curves", "failures")
+VIEWS = (
+    "seed_results", "success_fractions", "carry_thresholds", "learning_curves", "failures",
+    "probe_errors",
+)  # fmt: skip
 
 
 @pytest.fixture

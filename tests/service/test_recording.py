@@ -4,6 +4,7 @@ import math
 import sqlite3
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from db.engine import writing
-from ngpu_core.events import CarryThreshold, Outcome, SeedEnded, TrainingEpoch
+from ngpu_core.events import CarryThreshold, Outcome, ProbeResult, SeedEnded, TrainingEpoch
 from service.control.recording import SqlRecorder, persist, rows_of
 from sweeps.recorder import Fenced, RecordUnreachable
 from tests.sweeps.tiny import REVERSE, open_record, pack_rows, queue_of, results, submit_sweep
@@ -82,11 +83,16 @@ def test_every_method_of_a_recorder_refuses_a_fence_of_the_past(tmp_path: Path) 
 
 def test_measurements_go_to_their_tables_under_their_columns_names() -> None:
     threshold = CarryThreshold(seed=0, step=4, task="badd", threshold=None, limit=9)
-    rows = rows_of([EPOCH, threshold])
+    probed = ProbeResult(
+        seed=0, step=4, task="mul", probe="padded_digits", point=22, label="2×2", sequences=1,
+        wrong_sequences=1, symbols=201, wrong_symbols=15, first_wrong=0, last_wrong=56,
+    )  # fmt: skip
+    rows = rows_of([EPOCH, threshold, probed])
     assert [row["step"] for row in rows.training_epochs] == [4]
     assert rows.carry_results == [
         {"seed": 0, "step": 4, "task": "badd", "threshold": None, "carry_limit": 9}
     ]
+    assert rows.probe_results == [asdict(probed)]
 
 
 def test_the_last_seeds_end_completes_its_pack_and_may_be_repeated(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from db.models import (
     checkpoints,
     configurations,
     evaluations,
+    probe_results,
     seed_runs,
     sweeps,
     training_epochs,
@@ -96,7 +97,14 @@ def _move_past_the_end(conn: Connection) -> None:
 
 def _drop_a_seed_run(conn: Connection) -> None:
     run = _first(conn)
-    for table in (checkpoints, carry_results, training_epochs, evaluations, verdicts):
+    for table in (
+        checkpoints,
+        carry_results,
+        probe_results,
+        training_epochs,
+        evaluations,
+        verdicts,
+    ):
         conn.execute(delete(table).where(table.c.seed_run_id == run))
     conn.execute(text(f"DELETE FROM carry_trials WHERE seed_run_id = {run}"))
     conn.execute(delete(seed_runs).where(seed_runs.c.id == run))
@@ -164,6 +172,21 @@ DAMAGE: dict[str, tuple[Callable[[Connection], None], str, str]] = {
         _of_first(delete(carry_results)),
         "carry",
         "no carry result",
+    ),
+    "a probe that is missing": (
+        _of_first(delete(probe_results)),
+        "probe",
+        "no 2 points of lengths",
+    ),
+    "a point of a probe that is missing": (
+        _of_first(delete(probe_results).where(probe_results.c.point == 9)),
+        "probe",
+        "unexpected 1 points of lengths on badd",
+    ),
+    "a probe of another task": (
+        _of_first(update(probe_results).values(task="mul")),
+        "probe",
+        "unexpected 2 points of lengths on mul",
     ),
     "a pointer that is missing": (_of_first(delete(checkpoints)), "checkpoint", "no checkpoint"),
     "a checkpoint of another step": (

@@ -10,14 +10,15 @@ from service.control.recording import connect_queue, connect_recorder
 from service.settings import Settings
 from sweeps.local_runner import run_locally
 
-#: Two configurations, two seeds each, tested on carries too.
+#: Two configurations, two seeds each, tested on carries too and probed at lengths 7 and 9.
 ADDITION = """
 name: addition
 base:
   model: {family: neural_gpu, filters: 2, height: 2, weight_copies: 2}
   training: {tasks: [badd], max_steps: 20, min_length: 5, max_length: 7, bins: [8],
              steps_per_epoch: 5, batch_size: 2}
-  evaluation: {lengths: [7, 11], sequences: 4, every: 10, carry_limit: 4}
+  evaluation: {lengths: [7, 11], sequences: 4, every: 10, carry_limit: 4,
+               probes: [lengths], length_limit: 9, length_sequences: 5}
 grid:
   dropout: {"0": {training.dropout: 0.0}, "0.1": {training.dropout: 0.1}}
 seeds: {count: 2}

@@ -213,6 +213,10 @@ def test_all_problems_come_at_once() -> None:
         ({"model.input_symbols": 5}, "task badd needs at least 12"),
         ({"evaluation.tasks": ["badde"], "model.height": 1}, "task badde needs at least 2"),
         ({"evaluation.tasks": ["scopy"], "evaluation.carry_limit": 9}, "only additions carry"),
+        ({"evaluation.probes": ["padded_digits"]}, "it asks multiplications"),
+        ({"evaluation.probes": ["carries", "carrys"]}, "nearest name is 'carries'"),
+        ({"evaluation.probes": ["carries", "carries"]}, "names twice"),
+        ({"evaluation.length_limit": 6}, "must be in 7"),
         ({"model.family": "diagonal_neural_gpu", "model.layers": 2}, "without effect"),
         ({"training.saturation": 0.1}, "without effect"),
         (

@@ -69,6 +69,7 @@ def test_every_seed_has_one_row_an_epoch_and_a_test_and_length(run: RunConfig) -
     assert len(last) == 3 * len(run.evaluation.lengths)
     assert [row[2:4] for row in found["seeds"]] == [("finished", run.training.max_steps)] * 3
     assert len(found["carry_results"]) == (3 if run.evaluation.carry_limit else 0)
+    assert len(found["probe_results"]) == (3 * 2 if run.evaluation.probes else 0)  # lengths 7, 9
 
 
 kills = st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=4)

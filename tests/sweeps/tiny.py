@@ -15,6 +15,7 @@ from db.models import (
     configurations,
     evaluations,
     packs,
+    probe_results,
     seed_runs,
     training_epochs,
 )
@@ -30,9 +31,12 @@ REVERSE = RunConfig(
         tasks=("rev",), max_steps=20, batch_size=8, min_length=1, max_length=3, bins=(3, 6),
         steps_per_epoch=4,
     ),
-    evaluation=EvaluationConfig(lengths=(2, 6), sequences=8, every=4),
+    evaluation=EvaluationConfig(
+        lengths=(2, 6), sequences=8, every=4, probes=("lengths",), length_limit=9,
+        length_sequences=3,
+    ),
 )  # fmt: skip
-MEASURED = (training_epochs, evaluations, carry_trials, carry_results)
+MEASURED = (training_epochs, evaluations, carry_trials, carry_results, probe_results)
 
 
 def open_record(folder: Path) -> tuple[str, Engine]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ngpu_core.config import RunConfig
 from ngpu_core.engines.engine import Engine
-from ngpu_core.evaluation import evaluate_length
+from ngpu_core.evaluation.generalization import evaluate_length
 from ngpu_core.events import Evaluation
 from ngpu_core.models.network import Parameters
 from ngpu_core.tasks.registry import task, valid_lengths

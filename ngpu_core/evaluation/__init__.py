@@ -1,0 +1,1 @@
+"""What trained seeds can do: fresh sequences, carries, probes, ensembles, traces."""
