@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
-from ngpu_core.config import ModelConfig
+from ngpu_core.config import TASK_SLOTS, ModelConfig
 
 #: Bytes of a value.
 FLOAT = 4
@@ -84,14 +84,31 @@ def parameter_shapes(model: ModelConfig) -> list[tuple[int, ...]]:
             (2 * maps, maps, 3), (2 * maps,), (maps, maps, 3), (maps,)
         ]  # fmt: skip
         return [(model.input_symbols, maps), (maps,), *recurrent, (output, maps), (output,)]
-    copies = model.weight_copies
+    if model.family == "lstm_attention":
+        return _lstm_attention_shapes(model)
+    copies, inputs = model.weight_copies, maps + (TASK_SLOTS if model.task_id else 0)
+    widths = (maps,) if model.unit == "resnet" else (2 * maps, maps)
     layer = [
-        (copies, 2 * maps, maps, 3, 3),
-        (copies, 2 * maps),
-        (copies, maps, maps, 3, 3),
-        (copies, maps),
+        shape for width in widths for shape in ((copies, width, inputs, 3, 3), (copies, width))
     ]
-    return [(model.input_symbols, maps), *layer * model.layers, (output, maps), (output,)]
+    norm = [(copies, maps)] * 2 if model.batch_norm else []
+    return [(model.input_symbols, maps), *layer * model.layers, *norm, (output, maps), (output,)]
+
+
+def _lstm_attention_shapes(model: ModelConfig) -> list[tuple[int, ...]]:
+    units, output = model.filters, model.output_symbols
+    layer: list[tuple[int, ...]] = [(2 * units, 4 * units), (4 * units,)]
+    attention = [(units, units), (units, units), (units,), (units, 1)]
+    return [
+        (model.input_symbols, units),
+        (output, units),
+        *layer * (2 * model.layers),
+        (2 * units, units),
+        (units,),
+        *attention,
+        (2 * units, output),
+        (output,),
+    ]
 
 
 def parameter_values(model: ModelConfig) -> int:

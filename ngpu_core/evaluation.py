@@ -35,12 +35,22 @@ class Counts:
     wrong_symbols: int
 
 
-def to_bin(batches: list[Batch], padded_length: int, device: str) -> Bin:
-    """Batches of S seeds, all of one shape, as one (S, B, …) bin."""
+def to_bin(
+    batches: list[Batch], padded_length: int, device: str, tasks: list[int] | None = None
+) -> Bin:
+    """Batches of S seeds, all of one shape, as one (S, B, …) bin.
+
+    Args:
+        batches: One a seed.
+        padded_length: Of the bin.
+        device: `cpu` or `cuda`.
+        tasks: The slot of each batch's task (`RunConfig.task_slot`); None: the first.
+    """
     return Bin(
         inputs=_symbols([batch.inputs for batch in batches], device),
         targets=_symbols([batch.targets for batch in batches], device),
         padded_length=padded_length,
+        tasks=torch.tensor(tasks, device=device) if tasks and any(tasks) else None,
     )
 
 
@@ -50,8 +60,20 @@ def _symbols(arrays: list[Symbols], device: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test(engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch) -> Counts:
-    """Count what one seed (S = 1) gets wrong, in sub-batches of bounded memory."""
+def test(
+    engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch, slot: int = 0
+) -> Counts:
+    """Count what one seed (S = 1) gets wrong, in sub-batches of bounded memory.
+
+    With batch normalization a sequence's answer depends on those it shares a sub-batch with.
+
+    Args:
+        engine: What computes.
+        config: The seed's.
+        parameters: The seed's.
+        batch: Sequences of one task.
+        slot: The task's (`RunConfig.task_slot`).
+    """
     device = next(iter(parameters.values())).device
     sequences, length = batch.targets.shape
     cells = config.model.filters * config.model.height * length
@@ -61,7 +83,7 @@ def test(engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch
         part = Batch(
             inputs=batch.inputs[start : start + size], targets=batch.targets[start : start + size]
         )
-        one = to_bin([part], length, str(device))
+        one = to_bin([part], length, str(device), [slot])
         logits = engine.logits(parameters, one)
         total += wrong_counts(engine.network, logits, one)[0].cpu()
     counts = [int(value) for value in total]
@@ -81,7 +103,7 @@ def evaluate_seed(
             batch = task(name).sample(
                 generator, config.evaluation.sequences, length, symbols=symbols
             )
-            counts = test(engine, config, parameters, batch)
+            counts = test(engine, config, parameters, batch, config.task_slot(name))
             yield Evaluation(seed=seed, step=step, task=name, length=length, **vars(counts))
 
 
@@ -148,7 +170,7 @@ def _carry_trial(
         for overflow in (False, True):
             generator = stream(seed, f"carry:{name}:{carry}:{overflow}:{repetition}", step)
             batch = carry_sample(task(name), generator, CARRY_SAMPLES, carry, overflow)
-            counts = test(engine, config, parameters, batch)
+            counts = test(engine, config, parameters, batch, config.task_slot(name))
             sequences += counts.sequences
             wrong += counts.wrong_sequences
         if repetition == 0 and abs(wrong / sequences - 0.5) >= 0.2:

@@ -178,13 +178,14 @@ def _training_bins(config: RunConfig) -> tuple[tuple[int, int], ...]:
     training, model = config.training, config.model
     chosen = task(training.tasks[0])
     if training.schedule == "all_bins":
-        widths = [(size, _longest(chosen, size)) for size in training.bins]
+        if model.family != "neural_gpu":
+            return tuple((size, size) for size in training.bins)
+        sizes = [(size, _longest(chosen, size), size) for size in training.bins]
     else:
         longest = _longest(chosen, training.max_length)
-        widths = [(longest, longest)]
-    if model.family == "diagonal_neural_gpu":
-        return tuple((width, width) for width, _ in widths)
-    return tuple((width, length + model.extra_steps) for width, length in widths)
+        padded = training.padded_length(longest)
+        sizes = [(model.columns(longest, padded), longest, padded)]
+    return tuple((width, model.time_steps(length, padded)) for width, length, padded in sizes)
 
 
 def _lengths(config: RunConfig) -> int:
@@ -226,7 +227,7 @@ def _testing_calls(config: RunConfig, threads: int) -> list[Call]:
             sequences=min(
                 sequences, max(1, STATE_BUDGET // (model.filters * model.height * length))
             ),
-            bins=((length, length + model.extra_steps),),
+            bins=((length, model.time_steps(length, length)),),
             threads=threads,
         )
         for length, sequences in lengths

@@ -26,6 +26,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "training.examples_per_length": 20,
         "training.shorter_share": 0.3,
     },
+    "lstm_attention": {
+        "model.filters": 5,
+        "model.layers": 2,
+        "training.max_length": 9,
+        "training.batch_size": 4,
+    },
 }
 
 

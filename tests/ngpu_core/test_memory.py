@@ -202,6 +202,12 @@ def training_of(family, **changes):
             "training__bins": (8, 12, 16, 20, 25, 28, 31, 36, 41),
             "training__examples_per_length": 0,
         },
+        "lstm_attention": {
+            "model__layers": 3,
+            "training__min_length": 41,
+            "training__max_length": 41,
+            "training__bins": (41,),
+        },
     }[family]
     common = {
         "training__batch_size": 32,
