@@ -12,14 +12,9 @@ plans packs with it.
 from dataclasses import dataclass
 from math import isqrt
 
+from ngpu_core.call_sizes import FLOAT, Call, parameter_values
 from ngpu_core.config import RunConfig
-from ngpu_core.engine_memory import (
-    ENGINES,
-    FLOAT,
-    Call,
-    EngineMemory,
-    parameter_values,
-)
+from ngpu_core.engine_memory import ENGINES, EngineMemory
 from ngpu_core.tasks.registry import Task, task, valid_lengths
 
 #: Values an optimizer keeps a parameter.
@@ -212,7 +207,7 @@ def _training_call(
         threads=max(1, threads // seeds),
         calls=min(seeds, threads) if holds.side_by_side else 1,
         lengths=_lengths(config),
-        dropout=config.training.dropout > 0,
+        dropout=config.training.dropout > 0 and config.model.dropped != "none",
     )
 
 

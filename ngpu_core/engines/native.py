@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngpu_core.call_sizes import FLOAT
 from ngpu_core.config import ModelConfig
 from ngpu_core.dropout import HashedDropout, placed
-from ngpu_core.engine_memory import CHUNKS, FLOAT, LARGE, sequences_together
+from ngpu_core.engine_memory import CHUNKS, LARGE, sequences_together
 from ngpu_core.engines.coverage import uncovered
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.native_build import load, usable

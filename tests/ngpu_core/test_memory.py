@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngpu_core import engine_memory
+from ngpu_core.call_sizes import Call, parameter_shapes, parameter_values, row_columns
 from ngpu_core.config import ModelConfig, RunConfig
 from ngpu_core.data import TrainingData
-from ngpu_core.engine_memory import ENGINES, parameter_shapes, parameter_values, row_columns
+from ngpu_core.engine_memory import ENGINES
 from ngpu_core.engines import native
 from ngpu_core.engines.cuda import CudaEngine
 from ngpu_core.memory import (
@@ -315,7 +316,7 @@ def test_the_gpu_s_arithmetic_takes_what_was_predicted_on_tensors_of_a_cpu(
         lambda: engine.differentiate(trainer.pack.parameters, bins, dropout, weights)
     )
 
-    call = engine_memory.Call(
+    call = Call(
         model=config.model,
         seeds=seeds,
         sequences=config.training.batch_size,
