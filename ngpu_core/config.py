@@ -115,9 +115,7 @@ class ModelConfig:
             0 <= self.tanh_cutoff <= 10, "tanh_cutoff", self.tanh_cutoff, "must be between 0 and 10"
         )
         _require(self.batch_norm in (0, 1, 2), "batch_norm", self.batch_norm, "must be 0, 1 or 2")
-        _require(
-            0 < self.layer_scale <= 10, "layer_scale", self.layer_scale, "must be in (0, 10]"
-        )
+        _require(0 < self.layer_scale <= 10, "layer_scale", self.layer_scale, "must be in (0, 10]")
         _require(self.output_layer in (0, 1), "output_layer", self.output_layer, "must be 0 or 1")
         _require(
             self.dropout_on != "candidate" or self.family == "diagonal_neural_gpu",

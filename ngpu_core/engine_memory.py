@@ -14,6 +14,7 @@ from ngpu_core.call_sizes import FLOAT, Call, parameter_values, row_columns
 from ngpu_core.config import ModelConfig
 from ngpu_core.tape_memory import IN_BLOCKS, LIVE
 
+
 @dataclass(frozen=True, kw_only=True)
 class EngineMemory:
     """How an engine is called and what it holds.

@@ -110,7 +110,7 @@ def _task_slots(run: RunConfig) -> Iterator[Conflict]:
     if run.model.task_id and len(tasks) > TASK_SLOTS:
         yield Conflict(
             keys=("model.task_id", "training.tasks", "evaluation.tasks"),
-            message=f"task_id is true: it tells {TASK_SLOTS} tasks apart, and {len(tasks)} are named",
+            message=f"task_id is true: it tells {TASK_SLOTS} tasks apart, {len(tasks)} are named",
         )
 
 

@@ -75,6 +75,8 @@ def _differing(key: ConfigKey, family: str) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.4g}"
     return "null" if value is None else str(value)

@@ -8,8 +8,8 @@ from typing import Literal
 from ngpu_core.config import RunConfig
 from ngpu_core.engines import native, unrolled
 from ngpu_core.engines.autograd import AutogradEngine
-from ngpu_core.engines.cuda import CudaEngine
 from ngpu_core.engines.coverage import uncovered
+from ngpu_core.engines.cuda import CudaEngine
 from ngpu_core.engines.engine import Engine
 from ngpu_core.engines.native import NativeEngine
 from ngpu_core.engines.unrolled import TorchEngine

@@ -247,8 +247,6 @@ class NeuralGPU:
         last, before = self.config.layers - 1, state
         for layer in range(self.config.layers):
             name = f"convolution{layer}"
-            state = convolve(
-                plane.beside_task(state), own[f"{name}.weight"], own[f"{name}.bias"]
-            )
+            state = convolve(plane.beside_task(state), own[f"{name}.weight"], own[f"{name}.bias"])
             state = torch.relu((state + before if layer == last else state) * plane.mask)
         return state

@@ -54,7 +54,7 @@ def each(function: Any, *images: Any) -> Any:
 
 
 class LoopNeuralGPU:
-    """One seed's Neural GPU on one batch, padding computed whether it matters or not (SPECS B.1)."""
+    """One seed's Neural GPU on one batch, with all of its padding (SPECS B.1)."""
 
     def __init__(self, model: ModelConfig, parameters: Any, task: int = 0) -> None:
         self.model = model
@@ -317,7 +317,8 @@ class LoopLSTMAttention:
                 key = self.linear("attention.key", value)
                 match = [tanh(k + a) for k, a in zip(key, asked, strict=True)]
                 scores[x] = sum(
-                    m * v[0] for m, v in zip(match, self.parameters["attention.vector"], strict=True)
+                    m * v[0]
+                    for m, v in zip(match, self.parameters["attention.vector"], strict=True)
                 )
         total = sum(exp(score) for score in scores.values())
         return [

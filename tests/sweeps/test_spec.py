@@ -226,7 +226,7 @@ def test_all_problems_come_at_once() -> None:
         ({"model.task_id": "sure"}, "valid boolean"),
         (
             {"evaluation.tasks": ["baddt", "badd", "rev", "id", "sort"], "model.task_id": True},
-            "tells 4 tasks apart, and 5 are named",
+            "tells 4 tasks apart, 5 are named",
         ),
         (
             {"model.family": "diagonal_neural_gpu", "model.soft_nonlinearities": True},
