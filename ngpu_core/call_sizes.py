@@ -1,4 +1,4 @@
-"""The sizes of what an engine computes at once, and of a seed's parameters. Standard library only."""
+"""The sizes of what an engine computes at once, and of a seed's parameters. Loads no torch."""
 
 from dataclasses import dataclass
 from math import prod

@@ -61,7 +61,11 @@ def _symbols(arrays: list[Symbols], device: str) -> torch.Tensor:
 
 @torch.no_grad()
 def test(
-    engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch, slot: int = 0
+    engine: Engine,
+    config: RunConfig,
+    parameters: Parameters,
+    batch: Batch,
+    slot: int = 0,  # noqa: PT028 (no test of pytest's)
 ) -> Counts:
     """Count what one seed (S = 1) gets wrong, in sub-batches of bounded memory.
 

@@ -1,4 +1,4 @@
-"""What training under torch's autograd holds, in arrays of the state: measured, since torch decides.
+"""What training under torch's autograd holds, in arrays of the state: measured, as torch decides.
 
 Each number is of an array of the state (or of a layer's units) a layer or time step. Two sets: what
 a process holds on a CPU, the holes between glibc's blocks included; and the live tensors alone,
