@@ -22,6 +22,9 @@ SYMBOLS = 33
 #: The operators of the Neural GPU's tasks, by base: each base has its own.
 ADD: Mapping[int, int] = MappingProxyType({2: 11, 4: 12, 10: 13})
 MULTIPLY: Mapping[int, int] = MappingProxyType({2: 14, 4: 15, 10: 16, 8: 17, 5: 18})
+#: Those that only expressions have. Some of their ids mean something else in other tasks.
+DIVIDE: Mapping[int, int] = MappingProxyType({2: 17, 4: 18, 10: 19})
+SUBTRACT: Mapping[int, int] = MappingProxyType({2: 20, 4: 21, 10: 22})
 #: The operators of the diagonal tasks: one for all bases.
 DIAGONAL_ADD = 11
 DIAGONAL_MULTIPLY = 12

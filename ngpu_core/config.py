@@ -170,7 +170,7 @@ class ModelConfig:
 class TrainingConfig:
     """The optimization of one seed (SPECS B.2, B.3, D)."""
 
-    #: Tasks; curriculum kind 0 trains on the first one only.
+    #: Tasks; with `curriculum: 0` only the first is trained on.
     tasks: tuple[str, ...] = ("badd",)
     #: Parameter updates before the run is finished.
     max_steps: int = 200_000
@@ -221,13 +221,19 @@ class TrainingConfig:
     #: Of the factors of products on a GPU: `float32`; `tf32`, ten bits of mantissa; `bfloat16`,
     #: seven. Sums, states, gradients and weights stay float32, and so does everything on a CPU.
     precision: Precision = "float32"
-    #: Stop early when an epoch's error on its own training batches is at or below this with the
-    #: curriculum at full length; negative never stops. No test sequence is looked at.
+    #: Stop early when an epoch's error on its own training batches, of the task that did worst, is
+    #: at or below this with the curriculum of every task at full length; negative never stops. No
+    #: test sequence is looked at.
     stop_error: float = -1.0
     #: Multiple of what `gradient_noise` is: `learning_rate`, before clipping; `published`, after
     #: clipping, sqrt(step^-0.55 * max(0, e - 0.02)), e the sequence error of the epoch before (1 in
     #: the first); `none_as_released`, nothing, whatever the scale, as in every run of the authors.
     noise_formula: NoiseFormula = "learning_rate"
+    #: How training goes through `tasks`, each with a length of its own; a task is solved when that
+    #: is max_length. 0: the first task only. 1 to 5: with probability 0.8 (3: always) the first
+    #: unsolved one, else any (1, 2) or any unsolved one (4, 5); with all solved any, or the last
+    #: (5). With 2, a solved task whose epoch error is above 0.01 goes back by a symbol.
+    curriculum: int = 0
 
     def __post_init__(self) -> None:
         _require(len(self.tasks) >= 1, "tasks", list(self.tasks), "name at least one task")
@@ -270,6 +276,19 @@ class TrainingConfig:
         for key in ("gradient_noise", "pull", "saturation"):
             _require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
         _require(self.stop_error < 1, "stop_error", self.stop_error, "must be below 1")
+        _require(0 <= self.curriculum <= 5, "curriculum", self.curriculum, "must be in 0..5")
+        _require(
+            self.curriculum == 0 or self.schedule == "curriculum",
+            "curriculum",
+            self.curriculum,
+            "all_bins trains every bin of the first task in each step; must be 0",
+            also=("schedule",),
+        )
+
+    @property
+    def trained_tasks(self) -> tuple[str, ...]:
+        """The tasks trained on: all of `tasks`, or with `curriculum: 0` the first."""
+        return self.tasks if self.curriculum else self.tasks[:1]
 
     def padded_length(self, length: int) -> int:
         """The smallest bin that holds a length; the length itself beyond the last."""
@@ -288,11 +307,20 @@ class EvaluationConfig:
     sequences: int = 128
     #: Steps between tests; the last step is always tested.
     every: int = 800
-    #: Long lengths are tested only when the epoch's training error is below this; the last test
-    #: always runs. 1 tests every time.
+    #: Long lengths are tested only when the epoch's training error, of the task that did worst, is
+    #: below this; the last test always runs. 1 tests every time.
     only_below: float = 1.0
     #: Longest carry tested after training, in digits; 0 tests no carries. Additions only.
     carry_limit: int = 0
+    #: Sequences of each short test: before the long lengths, every valid length of training's
+    #: min_length to max_length, ascending; 0 tests none. The released program: 32.
+    short_sequences: int = 0
+    #: A task's short tests end after so many lengths in a row with every sequence wrong; 0: never.
+    #: The released program: 4.
+    stop_after_wrong: int = 0
+    #: Long lengths are tested, on every task, only when some task's error at its last short test is
+    #: below this; the last test always runs. 1 tests every time. The released program: 0.05.
+    short_below: float = 1.0
 
     def __post_init__(self) -> None:
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", list(self.tasks), "names twice")
@@ -303,6 +331,17 @@ class EvaluationConfig:
         _require(
             0 <= self.carry_limit <= 4000, "carry_limit", self.carry_limit, "must be in 0..4000"
         )
+        for key in ("short_sequences", "stop_after_wrong"):
+            _require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
+        _require(0 < self.short_below <= 1, "short_below", self.short_below, "must be in (0, 1]")
+        for key, without in (("stop_after_wrong", 0), ("short_below", 1)):
+            _require(
+                self.short_sequences > 0 or getattr(self, key) == without,
+                key,
+                getattr(self, key),
+                f"without short tests (short_sequences) it has no effect; must be {without}",
+                also=("short_sequences",),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

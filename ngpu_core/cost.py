@@ -74,11 +74,18 @@ def time_steps(run: RunConfig) -> float:
 
 
 def evaluation_flop(run: RunConfig) -> float:
-    """Operations of one test of one seed, on every task and length; carry tests are not counted."""
-    evaluation = run.evaluation
+    """Operations of one test of one seed, on every task and length; carry tests are not counted.
+
+    With short tests: as if every length of training were one of each task.
+    """
+    training, evaluation = run.training, run.evaluation
+    tests = [(length, evaluation.sequences) for length in evaluation.lengths]
+    if evaluation.short_sequences:
+        lengths = range(training.min_length, training.max_length + 1)
+        tests += [(length, evaluation.short_sequences) for length in lengths]
     return len(run.evaluation_tasks) * sum(
-        forward_flop(run.model, sequences=evaluation.sequences, length=length, padded=length)
-        for length in evaluation.lengths
+        forward_flop(run.model, sequences=sequences, length=length, padded=length)
+        for length, sequences in tests
     )
 
 

@@ -52,24 +52,24 @@ class TrainingData:
 
     config: RunConfig
     seed: int
-    _pools: dict[int, Batch] = field(default_factory=dict)
+    #: By the task's place and the length.
+    _pools: dict[tuple[int, int], Batch] = field(default_factory=dict)
 
-    @property
-    def task(self) -> Task:
-        """The task trained on: the first (curriculum kind 0)."""
-        return task(self.config.training.tasks[0])
+    def task(self, place: int) -> Task:
+        """A task trained on, by its place."""
+        return task(self.config.training.tasks[place])
 
-    def curriculum_batch(self, step: int, length: int) -> Batch:
-        """A batch at exactly this length."""
-        generator = stream(self.seed, f"data:{length}", step)
-        return self._draw(generator, self.config.training.batch_size, length)
+    def curriculum_batch(self, step: int, length: int, place: int = 0) -> Batch:
+        """A batch of a task at exactly this length."""
+        generator = stream(self.seed, _of_task(f"data:{length}", place), step)
+        return self._draw(generator, self.config.training.batch_size, length, place)
 
     def bin_batch(self, step: int, size: int) -> Batch:
-        """A batch of one bin, a share of it shorter, padded to the bin's size."""
+        """A batch of one bin of the first task, a share of it shorter, padded to the bin's size."""
         training = self.config.training
         generator = stream(self.seed, f"data:{size}", step)
-        longest = bin_length(self.task, size)
-        shorter = valid_lengths(self.task, 1, longest - 1)
+        longest = bin_length(self.task(0), size)
+        shorter = valid_lengths(self.task(0), 1, longest - 1)
         count = training.batch_size
         parts = []
         if training.shorter_share > 0 and shorter:
@@ -80,27 +80,29 @@ class TrainingData:
         parts.append(pad(self._draw(generator, count, longest), size))
         return stack(parts)
 
-    def _draw(self, generator: np.random.Generator, count: int, length: int) -> Batch:
+    def _draw(
+        self, generator: np.random.Generator, count: int, length: int, place: int = 0
+    ) -> Batch:
         if not self.config.training.examples_per_length:
-            return self._fresh(generator, count, length)
-        pool = self._pool(length)
+            return self._fresh(generator, count, length, place)
+        pool = self._pool(length, place)
         chosen = generator.integers(0, len(pool.targets), count)
         return Batch(inputs=pool.inputs[chosen], targets=pool.targets[chosen])
 
-    def _fresh(self, generator: np.random.Generator, count: int, length: int) -> Batch:
+    def _fresh(self, generator: np.random.Generator, count: int, length: int, place: int) -> Batch:
         symbols = min(self.config.model.input_symbols, self.config.model.output_symbols)
-        return self.task.sample(generator, count, length, symbols=symbols)
+        return self.task(place).sample(generator, count, length, symbols=symbols)
 
-    def _pool(self, length: int) -> Batch:
+    def _pool(self, length: int, place: int) -> Batch:
         """Up to `examples_per_length` distinct examples of a length, drawn once."""
-        if length not in self._pools:
-            self._pools[length] = self._distinct(length)
-        return self._pools[length]
+        if (place, length) not in self._pools:
+            self._pools[place, length] = self._distinct(length, place)
+        return self._pools[place, length]
 
-    def _distinct(self, length: int) -> Batch:
+    def _distinct(self, length: int, place: int) -> Batch:
         wanted = self.config.training.examples_per_length
-        generator = stream(self.seed, f"pool:{length}")
-        pool = self._fresh(generator, wanted, length)
+        generator = stream(self.seed, _of_task(f"pool:{length}", place))
+        pool = self._fresh(generator, wanted, length, place)
         for _ in range(FAILED_DRAWS):
             flat = pool.inputs.reshape(len(pool.inputs), -1)
             _, first = np.unique(flat, axis=0, return_index=True)
@@ -108,5 +110,10 @@ class TrainingData:
             pool = Batch(inputs=pool.inputs[first], targets=pool.targets[first])
             if len(first) >= wanted or len(first) < wanted // 2:
                 break  # full, or so few exist that more draws find nothing new
-            pool = stack([pool, self._fresh(generator, wanted - len(first), length)])
+            pool = stack([pool, self._fresh(generator, wanted - len(first), length, place)])
         return Batch(inputs=pool.inputs[:wanted], targets=pool.targets[:wanted])
+
+
+def _of_task(purpose: str, place: int) -> str:
+    """A purpose of streams, another one for each task; the first task's has no suffix."""
+    return f"{purpose}:{place}" if place else purpose

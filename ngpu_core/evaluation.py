@@ -99,16 +99,30 @@ def test(
 def evaluate_seed(
     engine: Engine, config: RunConfig, parameters: Parameters, seed: int, step: int
 ) -> Iterator[Evaluation]:
-    """Test one seed (S = 1) on every evaluation task and length."""
-    symbols = min(config.model.input_symbols, config.model.output_symbols)
+    """Test one seed (S = 1) on every evaluation task and long length."""
     for name in config.evaluation_tasks:
         for length in config.evaluation.lengths:
-            generator = stream(seed, f"test:{name}:{length}", step)
-            batch = task(name).sample(
-                generator, config.evaluation.sequences, length, symbols=symbols
+            yield evaluate_length(
+                engine, config, parameters, seed, step, name, length, config.evaluation.sequences
             )
-            counts = test(engine, config, parameters, batch, config.task_slot(name))
-            yield Evaluation(seed=seed, step=step, task=name, length=length, **vars(counts))
+
+
+def evaluate_length(
+    engine: Engine,
+    config: RunConfig,
+    parameters: Parameters,
+    seed: int,
+    step: int,
+    name: str,
+    length: int,
+    sequences: int,
+) -> Evaluation:
+    """Test one seed (S = 1) on fresh sequences of one task and length."""
+    symbols = min(config.model.input_symbols, config.model.output_symbols)
+    generator = stream(seed, f"test:{name}:{length}", step)
+    batch = task(name).sample(generator, sequences, length, symbols=symbols)
+    counts = test(engine, config, parameters, batch, config.task_slot(name))
+    return Evaluation(seed=seed, step=step, task=name, length=length, **vars(counts))
 
 
 def smallest_failing(error: Callable[[int], float], limit: int) -> int | None:

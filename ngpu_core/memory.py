@@ -171,24 +171,33 @@ def _segments(config: RunConfig) -> list[int | None]:
 def _training_bins(config: RunConfig) -> tuple[tuple[int, int], ...]:
     """Columns and time steps of each bin of the longest training step."""
     training, model = config.training, config.model
-    chosen = task(training.tasks[0])
     if training.schedule == "all_bins":
         if model.family != "neural_gpu":
             return tuple((size, size) for size in training.bins)
+        chosen = task(training.tasks[0])
         sizes = [(size, _longest(chosen, size), size) for size in training.bins]
     else:
-        longest = _longest(chosen, training.max_length)
+        longest = max(_longest(chosen, training.max_length) for chosen in _trained(config))
         padded = training.padded_length(longest)
         sizes = [(model.columns(longest, padded), longest, padded)]
     return tuple((width, model.time_steps(length, padded)) for width, length, padded in sizes)
 
 
 def _lengths(config: RunConfig) -> int:
+    """How many shapes the batches have; tasks of different rows share none."""
     training = config.training
     if training.schedule == "all_bins":
         return 1
-    lengths = valid_lengths(task(training.tasks[0]), training.min_length, training.max_length)
-    return max(1, len(lengths))
+    shapes = {
+        (chosen.rows, length)
+        for chosen in _trained(config)
+        for length in valid_lengths(chosen, training.min_length, training.max_length)
+    }
+    return max(1, len(shapes))
+
+
+def _trained(config: RunConfig) -> list[Task]:
+    return [task(name) for name in config.training.trained_tasks]
 
 
 def _longest(chosen: Task, limit: int) -> int:
@@ -215,6 +224,8 @@ def _testing_calls(config: RunConfig, threads: int) -> list[Call]:
     """Every test length, in the sub-batches a test is cut into; a seed at a time."""
     evaluation, model = config.evaluation, config.model
     lengths = [(length, evaluation.sequences) for length in evaluation.lengths]
+    if evaluation.short_sequences:
+        lengths.append((config.training.max_length, evaluation.short_sequences))
     return [
         Call(
             model=model,
@@ -232,17 +243,21 @@ def _testing_calls(config: RunConfig, threads: int) -> list[Call]:
 def _data(config: RunConfig) -> int:
     """Bytes of one seed's examples and batches."""
     training = config.training
-    chosen = task(training.tasks[0])
+    rows = max(chosen.rows for chosen in _trained(config))
     columns = sum(columns for columns, _ in _training_bins(config))
-    symbols = training.batch_size * columns * (chosen.rows + 1)
+    symbols = training.batch_size * columns * (rows + 1)
     return symbols * (TAKEN + STEPS_HELD * DRAWN) + pool_bytes(config)
 
 
 def pool_bytes(config: RunConfig) -> int:
-    """Bytes of the examples one seed draws once: of every length in use, at most."""
-    training, chosen = config.training, task(config.training.tasks[0])
-    if not training.examples_per_length:
+    """Bytes of the examples one seed draws once: of every task and length in use, at most."""
+    if not config.training.examples_per_length:
         return 0
+    return sum(_pool_bytes(config, chosen) for chosen in _trained(config))
+
+
+def _pool_bytes(config: RunConfig, chosen: Task) -> int:
+    training = config.training
     if training.schedule == "all_bins":
         lengths = {_longest(chosen, size) for size in training.bins}
         if training.shorter_share > 0:

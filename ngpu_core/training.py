@@ -18,18 +18,20 @@ from torch import Tensor
 
 from ngpu_core.ahead import DataAhead, Drawn
 from ngpu_core.config import RunConfig
-from ngpu_core.curriculum import Curriculum, EpochStatistics
+from ngpu_core.curriculum import Curriculum
 from ngpu_core.descent import descent
 from ngpu_core.dropout import HashedDropout
 from ngpu_core.engines.choice import choose
 from ngpu_core.engines.engine import Differentiated, Engine
+from ngpu_core.epoch import Epoch
 from ngpu_core.evaluation import carry_threshold, evaluate_seed, to_bin
-from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded, TrainingEpoch
+from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
 from ngpu_core.gradient_noise import UNCLIPPED, GradientNoise, add_gradient_noise
 from ngpu_core.models.network import Bin
 from ngpu_core.optimizers import clip_to_norm, optimizer
 from ngpu_core.packing import SeedPack
 from ngpu_core.relaxation import add_pull, average_copies
+from ngpu_core.short_tests import evaluate_short, promising
 
 #: Seconds between two `Progress` events.
 PROGRESS_SECONDS = 1.0
@@ -39,47 +41,13 @@ NOT_FINITE = "the loss or its gradient is not a finite number"
 
 
 @dataclass(kw_only=True)
-class EpochCounts:
-    """What a seed's in-curriculum batches of the running epoch add up to."""
-
-    batches: int = 0
-    loss: float = 0.0
-    weighted_saturation: float = 0.0
-    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
-    longest: int = 0
-
-    def add(self, loss: float, saturation: float, counts: Sequence[int], length: int) -> None:
-        """Count one batch."""
-        self.batches += 1
-        self.loss += loss
-        self.weighted_saturation += saturation
-        self.counts = [old + new for old, new in zip(self.counts, counts, strict=True)]
-        self.longest = max(self.longest, length)
-
-    @property
-    def sequence_error(self) -> float:
-        """Share of wrong sequences; 1 before anything was counted."""
-        return self.counts[1] / self.counts[0] if self.counts[0] else 1.0
-
-    def statistics(self) -> EpochStatistics | None:
-        """What the curriculum decides on; None when nothing was counted."""
-        if not self.batches:
-            return None
-        return EpochStatistics(
-            loss=self.loss / self.batches,
-            sequence_error=self.sequence_error,
-            weighted_saturation=self.weighted_saturation / self.batches,
-        )
-
-
-@dataclass(kw_only=True)
 class SeedProgress:
     """One seed's changing state beside its tensors."""
 
     curriculum: Curriculum
     first_loss: float | None = None
-    epoch: EpochCounts = field(default_factory=EpochCounts)
-    #: Sequence error of the last whole epoch.
+    epoch: Epoch = field(default_factory=Epoch)
+    #: Sequence error of the last whole epoch, of the task that did worst.
     epoch_error: float = 1.0
     tested_at: int = -1
 
@@ -172,7 +140,7 @@ class PackTrainer:
             progress.first_loss = state["first_loss"]
             progress.epoch_error = state["epoch_error"]
             progress.tested_at = state["tested_at"]
-            progress.epoch = EpochCounts()
+            progress.epoch = Epoch()
         self.step = steps.pop()
 
     def close(self) -> None:
@@ -233,7 +201,7 @@ class PackTrainer:
     def _train_seeds(self, seeds: tuple[int, ...], steps: range) -> dict[int, Divergence]:
         """Some updates of the active ones of seeds that are computed at once."""
         lengths = {
-            seed: self._progress[seed].curriculum.length for seed in seeds if seed in self._active
+            seed: self._progress[seed].curriculum.lengths for seed in seeds if seed in self._active
         }
         diverged: dict[int, Divergence] = {}
         for step in steps:
@@ -259,7 +227,7 @@ class PackTrainer:
         gradients = pack.layout.rows(found.gradients)
         pulls = self._add_noise(pack, gradients, step)
         losses = found.losses.tolist()
-        self._count(seeds, bins, found, losses)
+        self._count(drawn, bins, found, losses)
         diverging = self._diverging(seeds, losses)
         finite = self._descent.update(
             pack,
@@ -295,9 +263,10 @@ class PackTrainer:
 
     def _bins(self, drawn: Mapping[int, Drawn]) -> list[Bin]:
         """Batches of some seeds, alike in shape, as bins."""
+        places = [one.place for one in drawn.values()]
         return [
-            to_bin([batch for batch, _ in alike], alike[0][1], self.device)
-            for alike in zip(*drawn.values(), strict=True)
+            to_bin([batch for batch, _ in alike], alike[0][1], self.device, places)
+            for alike in zip(*(one.bins for one in drawn.values()), strict=True)
         ]
 
     def _dropout(self, seeds: Sequence[int], step: int) -> HashedDropout:
@@ -309,17 +278,22 @@ class PackTrainer:
         )
 
     def _count(
-        self, seeds: Sequence[int], bins: list[Bin], found: Differentiated, losses: list[float]
+        self,
+        drawn: Mapping[int, Drawn],
+        bins: list[Bin],
+        found: Differentiated,
+        losses: list[float],
     ) -> None:
         """Add in-curriculum batches to each seed's epoch."""
         length = max(batch.targets.shape[2] for batch in bins)
         padded = max(batch.padded_length for batch in bins)
-        rows = zip(seeds, losses, found.saturation.tolist(), found.counts.tolist(), strict=True)
+        rows = zip(drawn, losses, found.saturation.tolist(), found.counts.tolist(), strict=True)
         for seed, loss, cost, row in rows:
-            progress = self._progress[seed]
-            if length <= progress.curriculum.length:
+            progress, place = self._progress[seed], drawn[seed].place
+            counts = progress.epoch.of(place)
+            if length <= progress.curriculum.lengths[place]:
                 weighted = progress.curriculum.saturation_weight * cost
-                progress.epoch.add(loss, weighted, row, padded)
+                counts.add(loss, weighted, row, padded)
 
     def _diverging(self, seeds: Sequence[int], losses: list[float]) -> dict[int, str]:
         """Why each seed diverges whose loss says so."""
@@ -347,7 +321,7 @@ class PackTrainer:
         stopped = []
         for seed in self._active:
             progress = self._progress[seed]
-            yield self._epoch_event(seed, progress)
+            yield from progress.epoch.events(self.config, progress.curriculum, seed, self.step)
             if not whole:
                 continue
             progress.epoch_error = progress.epoch.sequence_error
@@ -359,40 +333,27 @@ class PackTrainer:
                 average_copies(self.engine.network, self.pack, seed)
             if mastered and progress.epoch_error <= self.config.training.stop_error:
                 stopped.append(seed)
-            progress.epoch = EpochCounts()
+            progress.epoch = Epoch()
         if stopped and self.step < self.config.training.max_steps:
             limit = self.config.training.stop_error
             yield from self._finish(stopped, f"training sequence error at or below {limit:g}")
 
-    def _epoch_event(self, seed: int, progress: SeedProgress) -> TrainingEpoch:
-        sequences, wrong_sequences, symbols, wrong_symbols = progress.epoch.counts
-        batches = progress.epoch.batches
-        return TrainingEpoch(
-            seed=seed,
-            step=self.step,
-            task=self.config.training.tasks[0],
-            length=progress.epoch.longest,
-            curriculum_length=progress.curriculum.length,
-            loss=progress.epoch.loss / batches if batches else float("nan"),
-            sequences=sequences,
-            wrong_sequences=wrong_sequences,
-            symbols=symbols,
-            wrong_symbols=wrong_symbols,
-            learning_rate=progress.curriculum.learning_rate,
-            pull=progress.curriculum.pull,
-        )
-
     def _evaluate(self, *, last: bool) -> Iterator[Event]:
         bound = self.config.evaluation.only_below
         for seed in self._active:
-            if last or bound >= 1 or self._progress[seed].epoch_error < bound:
-                yield from self._test(seed)
+            well = bound >= 1 or self._progress[seed].epoch_error < bound
+            yield from self._test(seed, last=last, well=well)
 
-    def _test(self, seed: int) -> Iterator[Event]:
+    def _test(self, seed: int, *, last: bool = True, well: bool = True) -> Iterator[Event]:
+        """The short lengths, and unless training or they go badly, the long ones."""
         progress = self._progress[seed]
-        if progress.tested_at != self.step:
-            progress.tested_at = self.step
-            alone = self.pack.alone(seed).parameters
+        if progress.tested_at == self.step:
+            return
+        progress.tested_at = self.step
+        alone = self.pack.alone(seed).parameters
+        short = list(evaluate_short(self.engine, self.config, alone, seed, self.step))
+        yield from short
+        if last or (well and promising(self.config, short)):
             yield from evaluate_seed(self.engine, self.config, alone, seed, self.step)
 
     def _finish(self, seeds: list[int], reason: str) -> Iterator[Event]:
@@ -411,8 +372,7 @@ def _singly(seeds: Sequence[int]) -> list[tuple[int, ...]]:
 
 def _alike(drawn: Mapping[int, Drawn]) -> list[dict[int, Drawn]]:
     """One step's batches, those together that are alike in shape."""
-    by_shape: dict[tuple[int, ...], dict[int, Drawn]] = {}
-    for seed, batches in drawn.items():
-        shape = tuple(batch.targets.shape[1] for batch, _ in batches)
-        by_shape.setdefault(shape, {})[seed] = batches
+    by_shape: dict[tuple[tuple[int, ...], ...], dict[int, Drawn]] = {}
+    for seed, one in drawn.items():
+        by_shape.setdefault(one.shape, {})[seed] = one
     return list(by_shape.values())

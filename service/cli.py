@@ -16,6 +16,7 @@ from service.commands import (
     queries,
     seeds,
     sweeps,
+    tasks,
     tokens,
     verification,
 )
@@ -44,6 +45,7 @@ sweeps.app.command()(verification.verify)
 sweeps.app.command()(bundle)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(seeds.app, name="seed")
+app.add_typer(tasks.app, name="task")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(tokens.app, name="token")
 app.command()(train)

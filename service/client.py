@@ -219,6 +219,11 @@ class Client:
         """Every task."""
         return list(self._pages("/tasks", {}))
 
+    def task(self, name: str, *, length: int | None = None, count: int = 3, seed: int = 0) -> Json:
+        """One task with examples."""
+        asked = {"count": count, "seed": seed} | ({} if length is None else {"length": length})
+        return self._get(f"/tasks/{name}", asked)
+
     def models(self) -> list[Json]:
         """Every family with its keys and defaults."""
         return list(self._pages("/models", {}))

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from db import audit, queries
 from db.states import SeedState
 from ngpu_core.config import RunConfig
-from ngpu_core.tasks.registry import task
+from ngpu_core.tasks.registry import task, valid_lengths
 from service.schemas import Row
 from sweeps.canonical import digest
 from sweeps.expansion import Configuration, configurations
@@ -67,29 +67,57 @@ class Verification(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """At which steps an ended seed run must, and may, have rows."""
+    """At which steps an ended seed run must, and may, have rows, and how many."""
 
     required: frozenset[int]
     allowed: frozenset[int]
+    #: How many at a step, and at its end.
+    rows: range
+    rows_at_end: range
 
 
 def demanded_tests(run: RunConfig, state: str, steps: int) -> Demand:
     """The steps at which a seed run that ended at `steps` was tested.
 
     A finished one was tested every `evaluation.every` steps and at its end; a diverged one before
-    the step it diverged in. With `only_below` the tests on the way depend on the training.
+    the step it diverged in. With `only_below`, short tests or their bound the tests on the way
+    depend on the training.
     """
     regular = frozenset(range(run.evaluation.every, steps, run.evaluation.every))
     last = frozenset([steps] if state == SeedState.FINISHED else [])
-    always = run.evaluation.only_below >= 1
-    return Demand(required=(regular if always else frozenset()) | last, allowed=regular | last)
+    short, long = _short_rows(run), len(run.evaluation_tasks) * len(run.evaluation.lengths)
+    always = run.evaluation.only_below >= 1 and run.evaluation.short_below >= 1
+    at_end = range(short.start + long, short.stop + long)
+    return Demand(
+        required=(regular if always or short.start else frozenset()) | last,
+        allowed=regular | last,
+        rows=at_end if always else range(short.start or long, at_end.stop),
+        rows_at_end=at_end,
+    )
+
+
+def _short_rows(run: RunConfig) -> range:
+    """How many short tests there can be at one step."""
+    if not run.evaluation.short_sequences:
+        return range(1)
+    lengths = [len(_short_lengths(run, name)) for name in run.evaluation_tasks]
+    least = [min(run.evaluation.stop_after_wrong or each, each) for each in lengths]
+    return range(sum(least), sum(lengths) + 1)
+
+
+def _short_lengths(run: RunConfig, name: str) -> list[int]:
+    return valid_lengths(task(name), run.training.min_length, run.training.max_length)
 
 
 def demanded_epochs(run: RunConfig, state: str, steps: int) -> Demand:
-    """The steps at which a seed run that ended at `steps` reported an epoch: as for tests."""
+    """The steps at which a seed run that ended at `steps` reported an epoch: as for tests.
+
+    A row for each task it was trained on since the epoch before.
+    """
     regular = frozenset(range(run.training.steps_per_epoch, steps, run.training.steps_per_epoch))
     steps_all = regular | frozenset([steps] if state == SeedState.FINISHED else [])
-    return Demand(required=steps_all, allowed=steps_all)
+    rows = range(1, len(run.training.trained_tasks) + 1)
+    return Demand(required=steps_all, allowed=steps_all, rows=rows, rows_at_end=rows)
 
 
 def verify(conn: Connection, sweep_id: str, checkpoints: Path | None) -> Verification:
@@ -189,7 +217,6 @@ class _Proof:
         carries = defaultdict(set)
         for row in audit.carries_by_task(conn, place):
             carries[row["seed_run_id"]].add((row["task"], row["step"]))
-        each_time = len(run.evaluation_tasks) * len(run.evaluation.lengths)
         for row in ended:
             found = _Findings(stored["label"], row)
             state, steps = row["state"], row["steps"]
@@ -198,9 +225,9 @@ class _Proof:
             its_tests = tests.get(row["id"], {})
             self._tests += len(its_tests)
             demand = demanded_tests(run, state, steps)
-            yield from found.rows("test", its_tests, demand, each_time)
+            yield from found.rows("test", its_tests, demand)
             demand = demanded_epochs(run, state, steps)
-            yield from found.rows("epoch", epochs.get(row["id"], {}), demand, 1)
+            yield from found.rows("epoch", epochs.get(row["id"], {}), demand)
             yield from found.carries(_demanded_carries(run, state, steps), carries[row["id"]])
             yield from self._checkpoint(found, row)
 
@@ -242,17 +269,20 @@ class _Findings:
             seed_run_id=self.row["id"],
         )
 
-    def rows(
-        self, kind: str, there: Mapping[int, int], demand: Demand, each_time: int
-    ) -> Iterator[Finding]:
+    def rows(self, kind: str, there: Mapping[int, int], demand: Demand) -> Iterator[Finding]:
         """Steps without their rows, with too few of them, and beyond what was trained."""
         if gaps := demand.required - there.keys():
             yield self(kind, f"no {kind} at {_listed(gaps)}")
         if more := there.keys() - demand.allowed:
             yield self(kind, f"a {kind} nobody asked for at {_listed(more)}")
-        uneven = {step for step, rows in there.items() if rows != each_time} & demand.allowed
-        if uneven:
-            yield self(kind, f"not {each_time} rows of a {kind} at {_listed(uneven)}")
+        end = self.row["steps"] if self.row["state"] == SeedState.FINISHED else None
+        for rows, steps in (
+            (demand.rows, demand.allowed - {end}),
+            (demand.rows_at_end, demand.allowed & {end}),
+        ):
+            if uneven := {step for step in there.keys() & steps if there[step] not in rows}:
+                number = " to ".join(map(str, sorted({rows[0], rows[-1]})))
+                yield self(kind, f"not {number} rows of a {kind} at {_listed(uneven)}")
 
     def carries(
         self, demanded: set[tuple[str, int]], there: set[tuple[str, int]]
@@ -299,10 +329,19 @@ def _same_configuration(
 def _wrong_kinds(stored: Mapping[str, Any], run: RunConfig, kinds: Rows) -> Iterator[Finding]:
     """Tests of a task, length or number of sequences the configuration does not name."""
     for row in kinds:
-        wanted = row["task"] in run.evaluation_tasks and row["length"] in run.evaluation.lengths
-        if not wanted or row["sequences"] != run.evaluation.sequences:
+        if row["sequences"] != _sequences(run, row["task"], row["length"]):
             message = f"tested on {row['sequences']} sequences of {row['task']} at {row['length']}"
             yield Finding(kind="test", message=message, configuration=stored["label"])
+
+
+def _sequences(run: RunConfig, name: str, length: int) -> int | None:
+    """How many sequences a test of a task and length has; None: there is no such test."""
+    if name not in run.evaluation_tasks:
+        return None
+    if length in run.evaluation.lengths:
+        return run.evaluation.sequences
+    short = run.evaluation.short_sequences
+    return short if short and length in _short_lengths(run, name) else None
 
 
 def _steps(rows: Rows) -> dict[int, dict[int, int]]:

@@ -39,8 +39,10 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     for name in run.evaluation_tasks:
         if name in TASKS:
             yield from _test_lengths(run, TASKS[name], tested)
-    if run.training.tasks[0] in TASKS:
-        yield from _training_lengths(run, TASKS[run.training.tasks[0]])
+    for name in run.training.trained_tasks:
+        if name in TASKS:
+            yield from _training_lengths(run, TASKS[name])
+    yield from _short_tests(run)
     yield from _carries(run, tested)
     yield from _task_slots(run)
     yield from _without_effect(run)
@@ -86,6 +88,25 @@ def _training_lengths(run: RunConfig, task: Task) -> Iterator[Conflict]:
             keys=("training.max_length", "training.min_length", "training.tasks"),
             message=f"task {task.name} has no length in "
             f"{training.min_length}..{training.max_length}: its shortest is {task.shortest}",
+        )
+
+
+def _short_tests(run: RunConfig) -> Iterator[Conflict]:
+    training, evaluation = run.training, run.evaluation
+    if not evaluation.short_sequences:
+        return
+    has = f"short_sequences is {evaluation.short_sequences}"
+    if training.schedule == "all_bins":
+        yield Conflict(
+            keys=("evaluation.short_sequences", "training.schedule"),
+            message=f"{has}: all_bins has no lengths from min_length to max_length; must be 0",
+        )
+    shared = [n for n in evaluation.lengths if training.min_length <= n <= training.max_length]
+    if shared:
+        yield Conflict(
+            keys=("evaluation.lengths", "evaluation.short_sequences"),
+            message=f"{has}: length {shared[0]} is in {training.min_length}.."
+            f"{training.max_length} and has a short test; name longer lengths only",
         )
 
 

@@ -89,7 +89,7 @@ class NaiveLoop:
         generator = stream(self.data.seed, "test")
         for start in range(0, sequences, training.batch_size):
             count = min(training.batch_size, sequences - start)
-            batch = self.data.task.sample(generator, count, training.bins[-1])
+            batch = self.data.task(0).sample(generator, count, training.bins[-1])
             inputs, targets = self._tensors(batch)
             found = self.model.loss(inputs, targets)
             self.wrong_sequences += int((found[-1].argmax(dim=2) != targets).any(dim=1).sum())

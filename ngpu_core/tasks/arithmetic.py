@@ -3,7 +3,8 @@
 padded: k digits, operator, k digits, with leading zeros, k = (length - 1) / 2; the answer fills the
 row with leading zeros. unpadded (z): no leading zeros, rows end early. aligned (e): the second
 number stands under the first, the operator behind it. tough (t): operands with long carries.
-diagonal (_dn): the Diagonal Neural GPU's, any length, answers of sums without leading zeros.
+diagonal (_dn): the Diagonal Neural GPU's, any length; answers of sums and of decimal products
+without leading zeros. bmul_tfm: binary products as the first Neural GPU had them, likewise.
 """
 
 from collections.abc import Iterator
@@ -166,7 +167,7 @@ def _task(
         input_symbols=problem.symbol + 1,
         output_symbols=problem.base + 1,
         minimum_length=3,
-        odd_lengths=family != "diagonal",
+        length_step=1 if family == "diagonal" else 2,
         layout=Layout(
             read=partial(read_operands, problem.base, problem.symbol),
             read_target=partial(read_answer, problem.base, PAD, full),
@@ -220,13 +221,25 @@ def _layouts(problem: Problem, tough: bool) -> Iterator[Task]:
 
 
 def diagonal_tasks() -> Iterator[Task]:
-    """The Diagonal Neural GPU's sums and products."""
+    """The Diagonal Neural GPU's sums and products, and `bmul_tfm`, the first Neural GPU's.
+
+    In the references only the diagonal bmul and qmul fill the row; decimal products do not.
+    """
     for base in ADD:
-        for operation, symbol in (("+", DIAGONAL_ADD), ("*", DIAGONAL_MULTIPLY)):
-            problem = Problem(base=base, operation=operation, symbol=symbol)
-            strip = operation == "+"
-            how = "in one row; the answer " + (
-                "without leading zeros" if strip else "with leading zeros to the end of the row"
-            )
-            pose = partial(pose_padded, problem, strip)
-            yield _task(problem, "diagonal", "_dn", pose, full=not strip, how=how)
+        yield _diagonal(Problem(base=base, operation="+", symbol=DIAGONAL_ADD), strip=True)
+        product = Problem(base=base, operation="*", symbol=DIAGONAL_MULTIPLY)
+        yield _diagonal(product, strip=base == 10)
+        if base == 2:
+            yield _diagonal(product, strip=True, suffix="_tfm")
+
+
+def _diagonal(problem: Problem, *, strip: bool, suffix: str = "_dn") -> Task:
+    ending = "without leading zeros" if strip else "with leading zeros to the end of the row"
+    return _task(
+        problem,
+        "diagonal",
+        suffix,
+        partial(pose_padded, problem, strip),
+        full=not strip,
+        how=f"in one row; the answer {ending}",
+    )

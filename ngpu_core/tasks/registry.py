@@ -6,6 +6,10 @@ from itertools import chain
 from types import MappingProxyType
 
 from ngpu_core.tasks.arithmetic import arithmetic_tasks, diagonal_tasks
+from ngpu_core.tasks.binary_coded import binary_coded_tasks
+from ngpu_core.tasks.expressions import expression_tasks
+from ngpu_core.tasks.multiterm import multiterm_tasks
+from ngpu_core.tasks.pairs import pair_tasks
 from ngpu_core.tasks.sequences import sequence_tasks
 from ngpu_core.tasks.spaced import spaced_tasks
 from ngpu_core.tasks.spaced_words import spaced_word_tasks
@@ -32,8 +36,12 @@ def _by_name() -> Mapping[str, Task]:
         arithmetic_tasks(),
         spaced_tasks(),
         spaced_word_tasks(),
+        multiterm_tasks(),
+        expression_tasks(),
         sequence_tasks(),
+        pair_tasks(),
         diagonal_tasks(),
+        binary_coded_tasks(),
     )
     return MappingProxyType({task.name: task for task in tasks})
 

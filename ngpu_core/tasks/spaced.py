@@ -2,7 +2,7 @@
 
 A problem of size U{minimum..length-1} is drawn, then its place: uniform among the rows and columns
 where it fits. The answer starts at column 0 and is filled with spaces. As drawn by the reference,
-the size is always below the length, so the shortest length is the minimum size plus one.
+the size is always below the length, so the shortest length is the first odd one above it.
 """
 
 from collections.abc import Iterator
@@ -154,8 +154,8 @@ def _task(problem: Problem, family: str, suffix: str, pose: Pose, *, tough: bool
         rows=GRID_ROWS,
         input_symbols=SPACE + 1,
         output_symbols=SPACE + 1,
-        minimum_length=_SMALLEST + 1,
-        odd_lengths=True,
+        minimum_length=_SMALLEST + 2,
+        length_step=2,
         layout=Layout(
             read=partial(_read_operands, problem),
             read_target=partial(read_answer, problem.base, SPACE, False),

@@ -89,7 +89,6 @@ def _task(
         input_symbols=SPACE + 1,
         output_symbols=SPACE + 1,
         minimum_length=smallest + 1,
-        odd_lengths=False,
         layout=layout,
         sampler=sampler,
     )

@@ -11,8 +11,14 @@ from ngpu_core.alphabet import SYMBOLS
 
 Symbols = npt.NDArray[np.int16]
 Digits = npt.NDArray[np.int64]
-#: What a problem or an answer says: numbers as integers, words as tuples of symbols.
+#: What a problem asks: its numbers, the symbols of its word, or an expression as people write it.
+Question = tuple[int, ...] | str
+#: What an answer says: a number, or the symbols of a word.
 Value = int | tuple[int, ...]
+
+
+class WrongLength(ValueError):
+    """A task has no problems of that length; the message names the nearest that it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +38,8 @@ class Layout:
     All functions take the cells of a single problem, cut to its length.
     """
 
-    #: (rows, length) -> what is asked: two numbers, or the symbols of a word.
-    read: Callable[[Symbols], tuple[int, ...]]
+    #: (rows, length) -> what is asked.
+    read: Callable[[Symbols], Question]
     #: (length,) -> the answer. Raises ValueError where the symbols are no answer of this task.
     read_target: Callable[[Symbols], Value]
     #: (rows, length) -> text for people.
@@ -54,21 +60,24 @@ class Task:
 
     name: str
     description: str
-    #: padded, unpadded, aligned, spaced, spaced_aligned, diagonal or sequence
+    #: padded, unpadded, aligned, spaced, spaced_aligned, multiterm, expression, sequence, pairs,
+    #: diagonal or binary_coded
     family: str
     #: Base of the numbers; None where there are none.
     base: int | None
-    #: `+` or `*`; None where nothing is computed.
+    #: `+` or `*` where two numbers are added or multiplied; None elsewhere.
     operation: str | None
     #: Input rows used.
     rows: int
     #: Smallest alphabets, symbol 0 included, that hold the inputs and the targets. Tasks whose
-    #: symbols are the model's own (rev, sort, id, dup) give the minimum, 2.
+    #: symbols are the model's own (families sequence and pairs) give the minimum, 2.
     input_symbols: int
     output_symbols: int
+    #: The smallest valid length, and how far apart the valid lengths are: 2 for odd ones only.
     minimum_length: int
-    #: Only odd lengths hold a problem of this task.
-    odd_lengths: bool
+    length_step: int = 1
+    #: Cells of a row that a digit takes: 4 in binary-coded decimal.
+    digit_cells: int = 1
     layout: Layout
     sampler: Sampler
     #: Write given operands down instead of drawn ones; None where the task has no numbers.
@@ -76,7 +85,8 @@ class Task:
 
     def valid(self, length: int) -> bool:
         """Whether problems of this length exist."""
-        return length >= self.minimum_length and not (self.odd_lengths and length % 2 == 0)
+        above = length - self.minimum_length
+        return above >= 0 and above % self.length_step == 0
 
     def sample(
         self, generator: np.random.Generator, count: int, length: int, *, symbols: int = SYMBOLS
@@ -94,8 +104,8 @@ class Task:
             inputs (count, rows, length) and targets (count, length).
 
         Raises:
-            ValueError: There is no problem of that length, a negative count, or fewer than two
-                symbols.
+            WrongLength: There is no problem of that length.
+            ValueError: A negative count, or fewer than two symbols.
         """
         self.require_length(length)
         if count < 0:
@@ -108,17 +118,22 @@ class Task:
         """Refuse a length without problems, naming the nearest ones that have some."""
         if self.valid(length):
             return
-        near = [n for n in (length - 1, length + 1) if self.valid(n)] or [self.shortest]
+        below = length - (length - self.minimum_length) % self.length_step
+        near = [n for n in (below, below + self.length_step) if self.valid(n)] or [self.shortest]
         names = " or ".join(str(n) for n in near)
-        raise ValueError(f"length {length} is not valid for task {self.name}: nearest is {names}")
+        raise WrongLength(f"length {length} is not valid for task {self.name}: nearest is {names}")
 
     @property
     def shortest(self) -> int:
         """The smallest valid length."""
-        return next(n for n in (self.minimum_length, self.minimum_length + 1) if self.valid(n))
+        return self.minimum_length
 
-    def decode(self, inputs: npt.NDArray[Any], length: int) -> tuple[int, ...]:
-        """Read one problem, (rows, at least length) symbols, back: its operands or its word."""
+    def length_of(self, digits: int) -> int:
+        """The shortest row that holds two operands of that many digits and the operator."""
+        return 2 * digits * self.digit_cells + 1
+
+    def decode(self, inputs: npt.NDArray[Any], length: int) -> Question:
+        """Read one problem, (rows, at least length) symbols, back."""
         return self.layout.read(inputs[: self.rows, :length].astype(np.int16))
 
     def decode_target(self, targets: npt.NDArray[Any], length: int) -> Value:

@@ -1,6 +1,7 @@
 """The dashboard: HTML pages over the same named queries as the API. No SQL of its own."""
 
 from importlib.resources import files
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
@@ -18,6 +19,14 @@ from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
 from service.dependencies import ConnectionDep, SettingsDep
 from service.outcomes import OUTCOMES
+from service.task_examples import (
+    COUNT,
+    MAX_LENGTH,
+    MAX_SEED,
+    WrongLength,
+    detail,
+    summaries,
+)
 
 SWEEPS_A_PAGE = 50
 #: Kinds of server-sent events that make a sweep's page fetch its parts again.
@@ -149,6 +158,29 @@ def sql_page(request: Request, settings: SettingsDep) -> Response:
     """An editor for one's own questions, with examples."""
     context = {"examples": EXAMPLES, "relations": RELATIONS, "seconds": settings.sql_seconds}
     return render(request, "sql.html", context)
+
+
+@router.get("/tasks")
+def tasks_page(request: Request) -> Response:
+    """Every task with an example, by family."""
+    families = [(name, list(group)) for name, group in groupby(summaries(), lambda t: t.family)]
+    return render(request, "tasks.html", {"families": families})
+
+
+@router.get("/tasks/{name}")
+def task_page(
+    request: Request,
+    name: str,
+    length: Annotated[int | None, Query(ge=1, le=MAX_LENGTH)] = None,
+    seed: Annotated[int, Query(ge=0, le=MAX_SEED)] = 0,
+) -> Response:
+    """One task: problems of a length as people read them and as the network does."""
+    try:
+        shown, refusal = detail(name, length=length, count=COUNT, seed=seed), None
+    except WrongLength as error:
+        shown, refusal = detail(name, length=None, count=COUNT, seed=seed), str(error)
+    context = {"task": shown, "refusal": refusal, "seed": seed, "max_length": MAX_LENGTH}
+    return render(request, "task.html", context)
 
 
 @router.get("/help")

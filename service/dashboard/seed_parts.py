@@ -18,10 +18,11 @@ Context = dict[str, Any]
 
 
 def curves_part(conn: Connection, seed: Row, sweep: Row) -> Context:
-    """The error of the sweep's success rule against step, a chart a task."""
+    """The error of the sweep's success rule against step, a chart a task, without short tests."""
     by_task: dict[str, list[Row]] = defaultdict(list)
     for row in queries.seed_curves(conn, seed["seed_run_id"]):
-        by_task[row["task"]].append(row)
+        if row["kind"] == "training" or row["length"] in seed["run"]["evaluation"]["lengths"]:
+            by_task[row["task"]].append(row)
     drawn = [_curve(task, rows, seed, sweep) for task, rows in by_task.items()]
     return {"curves": drawn}
 

@@ -84,6 +84,19 @@ run_configs = st.one_of(
         st.sampled_from(["badd", "baddz", "badde", "sbaddet", "scopy", "bmul", "rev", "addt"]),
     ),
     st.builds(
+        lambda kind, trained: run_config(
+            "neural_gpu",
+            training__curriculum=kind,
+            training__tasks=trained[0],
+            training__min_length=1,
+            training__curriculum_error=0.999,
+            model__input_symbols=trained[1],
+            model__output_symbols=trained[1],
+        ),
+        st.integers(1, 5),
+        st.sampled_from([(("badd", "badde", "scopy"), 24), (("rev", "id", "sort"), 3)]),
+    ),
+    st.builds(
         lambda task: run_config(
             "diagonal_neural_gpu", training__tasks=(task,), model__output_symbols=13
         ),

@@ -58,6 +58,17 @@ def test_a_diagonal_step_takes_every_bin() -> None:
     assert training_flop(run) == pytest.approx(98.9e9, rel=0.001)
 
 
+def test_short_tests_cost_a_forward_pass_of_each_length_of_training() -> None:
+    def tests(**short: int) -> float:
+        training = TrainingConfig(tasks=("badd", "bmul"), min_length=5, max_length=7)
+        evaluation = EvaluationConfig(lengths=(201,), **short)
+        return evaluation_flop(RunConfig(model=RELEASED, training=training, evaluation=evaluation))
+
+    each = [forward_flop(RELEASED, sequences=32, length=n, padded=n) for n in (5, 6, 7)]
+
+    assert tests(short_sequences=32) == pytest.approx(tests() + 2 * sum(each))
+
+
 def test_inference_at_long_lengths_costs_what_was_counted() -> None:
     def one_test(model: ModelConfig, length: int) -> float:
         evaluation = EvaluationConfig(lengths=(length,), sequences=32)

@@ -18,21 +18,22 @@ DIAGONAL = run_config("diagonal_neural_gpu", training__saturation=1e-3)
 def after(config, *epochs: tuple[float, float], start: Curriculum | None = None) -> Curriculum:
     current = start or Curriculum.start(config)
     for loss, error in epochs:
-        current = current.after_epoch(config, EpochStatistics(loss=loss, sequence_error=error))
+        statistics = {0: EpochStatistics(loss=loss, sequence_error=error)}
+        current = current.after_epoch(config, statistics)
     return current
 
 
 def test_it_starts_short_and_extends_to_the_next_valid_length_when_mastered():
-    assert Curriculum.start(NEURAL).length == 8
-    assert after(NEURAL, (1.0, 0.15)).length == 9  # badd: odd lengths
-    assert after(NEURAL, (1.0, 0.15), (1.0, 0.0)).length == 11
-    assert after(NEURAL, (1.0, 0.151)).length == 8
-    assert after(NEURAL, *[(1.0, 0.0)] * 100).length == 41
+    assert Curriculum.start(NEURAL).lengths == (8,)
+    assert after(NEURAL, (1.0, 0.15)).lengths == (9,)  # badd: odd lengths
+    assert after(NEURAL, (1.0, 0.15), (1.0, 0.0)).lengths == (11,)
+    assert after(NEURAL, (1.0, 0.151)).lengths == (8,)
+    assert after(NEURAL, *[(1.0, 0.0)] * 100).lengths == (41,)
 
 
 def test_an_epoch_without_counted_batches_changes_nothing():
     start = Curriculum.start(NEURAL)
-    assert start.after_epoch(NEURAL, None) == start
+    assert start.after_epoch(NEURAL, {}) == start
 
 
 def test_the_pull_grows_to_its_ceiling_and_then_the_copies_are_averaged():
@@ -75,11 +76,11 @@ def test_the_diagonal_rate_falls_by_a_third_after_two_worse_epochs_and_has_a_flo
 
 def test_the_saturation_weight_is_balanced_against_the_loss_and_capped():
     statistics = EpochStatistics(loss=0.5, sequence_error=1.0, weighted_saturation=0.01)
-    balanced = Curriculum.start(DIAGONAL).after_epoch(DIAGONAL, statistics)
+    balanced = Curriculum.start(DIAGONAL).after_epoch(DIAGONAL, {0: statistics})
     rate = DIAGONAL.training.learning_rate
     assert balanced.saturation_weight == pytest.approx(1e-3 * rate * 0.5 / 0.01)
     tiny = EpochStatistics(loss=0.5, sequence_error=1.0, weighted_saturation=1e-9)
-    assert Curriculum.start(DIAGONAL).after_epoch(DIAGONAL, tiny).saturation_weight == 1e-3
+    assert Curriculum.start(DIAGONAL).after_epoch(DIAGONAL, {0: tiny}).saturation_weight == 1e-3
 
 
 def test_a_curriculum_survives_its_mapping():
@@ -89,7 +90,7 @@ def test_a_curriculum_survives_its_mapping():
 
 @given(current=st.integers(8, 41), seed=st.integers(0, 1000))
 def test_drawn_lengths_are_valid(current, seed):
-    length = draw_length(NEURAL, current, np.random.default_rng(seed))
+    length = draw_length(NEURAL, task("badd"), current, np.random.default_rng(seed))
     assert 5 <= length <= 41
     assert task("badd").valid(length)
 
@@ -100,7 +101,7 @@ def test_lengths_are_drawn_as_the_reference_draws_them():
         "neural_gpu", training__tasks=("scopy",), training__max_length=20, training__min_length=5
     )
     generator = np.random.default_rng(3)
-    drawn = np.array([draw_length(config, 10, generator) for _ in range(20_000)])
+    drawn = np.array([draw_length(config, task("scopy"), 10, generator) for _ in range(20_000)])
     lengths = np.arange(5, 21)
     current = np.clip((lengths - 4) / 6, 0, 1)  # P(U{5..10} <= l)
     whole = (lengths - 4) / 16

@@ -73,7 +73,7 @@ def test_published_noise_is_added_to_the_pulled_and_clipped_gradient():
     )  # fmt: skip
     trainer = PackTrainer(config, [3], engine=AutogradEngine(network(config.model)))
     before = trainer.pack.rows.clone()
-    drawn = trainer._data[(3,)].take(1, {3: 5})
+    drawn = trainer._data[(3,)].take(1, {3: (5,)})
     found = trainer.engine.differentiate(
         trainer.pack.parameters, trainer._bins(drawn), trainer._dropout([3], 1), torch.zeros(1)
     )

@@ -94,6 +94,32 @@ def test_pools_are_at_most_as_large_as_predicted_and_hardly_smaller(shorter):
     assert 0.9 * pool_bytes(config) <= held <= pool_bytes(config)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_curriculum_of_several_tasks_takes_at_least_what_each_of_them_takes(engine):
+    def needed(*tasks, **training):
+        changes = {f"training__{key}": value for key, value in training.items()}
+        config = run_config("neural_gpu", training__tasks=tasks, **changes)
+        return predict_memory(config, 4, engine=engine)
+
+    both = needed("badd", "badde", curriculum=1)
+    assert both >= max(needed("badd"), needed("badde"))
+    assert needed("badd", "badde") == needed("badd")
+    pools = {"examples_per_length": 1000, "curriculum": 1}
+    assert needed("badd", "badde", **pools) - both >= needed("badd", **pools) - needed("badd")
+
+
+def test_pools_of_several_tasks_add_up():
+    def pools(*tasks):
+        return pool_bytes(
+            run_config(
+                "neural_gpu", training__tasks=tasks, training__examples_per_length=50,
+                training__curriculum=1,
+            )
+        )  # fmt: skip
+
+    assert pools("badd", "badde") == pools("badd") + pools("badde")
+
+
 def test_fresh_examples_are_not_held():
     assert pool_bytes(RunConfig()) == 0
 
@@ -327,7 +353,7 @@ def taken_by(engine, config, seeds, segment=None):
     """Bytes of live tensors in one step of all seeds at once, and the call's sizes."""
     trainer = PackTrainer(config, range(seeds), engine=engine)
     [data] = trainer._data.values()
-    drawn = data.take(1, dict.fromkeys(range(seeds), config.training.max_length))
+    drawn = data.take(1, dict.fromkeys(range(seeds), (config.training.max_length,)))
     names, bins = list(drawn), trainer._bins(drawn)
     trainer.close()
     dropout, weights = trainer._dropout(names, 1), torch.zeros(seeds)

@@ -1,6 +1,7 @@
 """What the API says of itself: tasks, families, health, its schema."""
 
 from pathlib import Path
+from typing import Any
 
 from starlette.testclient import TestClient
 
@@ -20,7 +21,39 @@ def test_every_task_and_family_is_listed_with_examples(web: TestClient) -> None:
         first, second = example["input"].split("+")
         assert int(first, 2) + int(second, 2) == int(example["output"], 2)
     for task in tasks:
-        assert web.get(f"/api/v1/tasks/{task['name']}").status_code == 200
+        shown = web.get(f"/api/v1/tasks/{task['name']}", params={"count": 2}).json()
+        assert len(shown["examples"]) == 2
+        assert shown["examples"][0] == task["example"]
+        assert shown["lengths"].startswith(str(task["minimum_length"]))
+
+
+@on_sqlite
+def test_examples_are_fixed_by_their_seed_and_shown_as_the_network_sees_them(
+    web: TestClient,
+) -> None:
+    def shown(seed: int, count: int) -> list[dict[str, Any]]:
+        asked = {"length": 9, "seed": seed, "count": count}
+        answer = web.get("/api/v1/tasks/badde", params=asked)
+        return list(answer.json()["examples"])
+
+    first = shown(1, 4)
+    assert shown(1, 4) == first != shown(2, 4)
+    for example in first:
+        above, below = example["rows"]
+        operands = [[str(cell - 1) for cell in row[3::-1]] for row in (above, below)]
+        assert example["input"] == "+".join("".join(digits) for digits in operands)
+        assert above[4:] == [0] * 5
+        assert example["output"] == "".join(str(cell - 1) for cell in example["target"][::-1])
+
+
+@on_sqlite
+def test_a_length_or_name_that_is_none_is_refused_with_the_nearest(web: TestClient) -> None:
+    wrong = web.get("/api/v1/tasks/badd", params={"length": 200})
+    assert wrong.status_code == 422
+    assert "nearest is 199 or 201" in wrong.text
+    missing = web.get("/api/v1/tasks/bexpr2")
+    assert missing.status_code == 404
+    assert "the nearest name is 'bexpr'" in missing.json()["detail"]
 
 
 @on_sqlite

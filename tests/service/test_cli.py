@@ -77,6 +77,33 @@ def test_submitting_twice_is_one_sweep_and_says_so(served: Ngpu, spec: str) -> N
     assert "submitted before" in err
 
 
+def test_tasks_are_listed_and_shown_without_a_service(ngpu: Ngpu) -> None:
+    listed = json.loads(ngpu("task", "list", "-o", "json")[1])
+    assert {"badd", "bexpra", "mulbcd", "search"} <= {row["name"] for row in listed}
+    out = ngpu("task", "list")[1]
+    assert all(row["example"]["input"] in out for row in listed)
+
+    asked = ("task", "show", "badde", "--length", "7", "--count", "2", "--seed", "5")
+    code, out, err = ngpu(*asked)
+    shown = json.loads(ngpu(*asked, "-o", "json")[1])["examples"]
+    assert (code, len(shown)) == (0, 2)
+    assert "Add two numbers in base 2" in err
+    blocks = [block.splitlines() for block in out.strip().split("\n\n")]
+    for block, example in zip(blocks, shown, strict=True):
+        assert block[0] == f"{example['input']} → {example['output']}"
+        assert [[int(cell) for cell in line.split()[1:]] for line in block[1:]] == [
+            *example["rows"],
+            example["target"],
+        ]
+
+
+def test_a_task_or_length_that_is_none_is_wrong_usage(ngpu: Ngpu) -> None:
+    code, _, err = ngpu("task", "show", "baddd")
+    assert (code, "the nearest name is 'badd" in err) == (2, True)
+    code, _, err = ngpu("task", "show", "badd", "--length", "200")
+    assert (code, "is not valid for task badd" in err) == (2, True)
+
+
 def test_preview_stores_nothing(served: Ngpu, spec: str, client: Client) -> None:
     code, out, _ = served("sweep", "preview", spec, "-o", "json")
 

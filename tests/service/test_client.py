@@ -40,6 +40,7 @@ def test_the_catalog_is_read(web: TestClient) -> None:
     client = Client("http://testserver", http=web)
 
     assert {"badd"} < {task["name"] for task in client.tasks()}
+    assert len(client.task("badd", length=9, count=2, seed=1)["examples"]) == 2
     assert len(client.models()) >= 2
     assert client.schema()["type"] == "object"
     assert client.version()["version"]

@@ -14,6 +14,8 @@ from db.leasing import claim_pack
 from db.queries import success
 from db.recording import Ended, Lease, Rows, end_seed, note_engine
 from db.transitions import start_sweep
+from ngpu_core.randomness import stream
+from ngpu_core.tasks.registry import TASKS
 from service.dashboard import sweep_parts
 
 HTML = {"Accept": "text/html"}
@@ -128,7 +130,9 @@ def test_without_sweeps_the_list_tells_three_ways_to_submit_one(web: TestClient)
     assert "curl --data-binary" in text
 
 
-@pytest.mark.parametrize("path", ["/", "/sweeps/{}", "/seeds/1", "/seeds/4", "/new", "/help"])
+@pytest.mark.parametrize(
+    "path", ["/", "/sweeps/{}", "/seeds/1", "/seeds/4", "/new", "/tasks", "/help"]
+)
 def test_no_text_of_a_user_becomes_markup_and_nothing_is_inline(
     web: TestClient, measured: str, path: str
 ) -> None:
@@ -138,9 +142,30 @@ def test_no_text_of_a_user_becomes_markup_and_nothing_is_inline(
     assert Links(text).inline == []
 
 
+def test_every_task_has_an_example_and_a_page(web: TestClient) -> None:
+    text = page(web, "/tasks")
+    assert {f"/tasks/{name}" for name in TASKS} <= Links(text).found
+    for name in ("sbaddet", "bexpra", "left-shift"):
+        assert f"<h1>{name}</h1>" in page(web, f"/tasks/{name}")
+
+
+def test_a_task_s_page_shows_problems_of_the_length_asked_for(web: TestClient) -> None:
+    text = plain(page(web, "/tasks/badde?length=9&seed=4"))
+    shown = TASKS["badde"].example(stream(4, "example badde 9"), 9)
+    assert " → ".join(shown) in text
+    assert "Problems of length 9" in text
+
+
+def test_a_task_s_page_says_which_lengths_there_are(web: TestClient) -> None:
+    assert "nearest is 9 or 11" in page(web, "/tasks/badd?length=10")
+    answer = web.get("/tasks/baddd", headers=HTML)
+    assert answer.status_code == 404
+    assert "the nearest name is" in answer.text
+
+
 @BOTH
 def test_every_address_on_the_pages_answers(web: TestClient, measured: str) -> None:
-    pages = ("/", f"/sweeps/{measured}", "/seeds/1", "/new", "/help")
+    pages = ("/", f"/sweeps/{measured}", "/seeds/1", "/new", "/help", "/tasks/badd")
     found = {link for path in pages for link in Links(page(web, path)).found}
     addresses = {link.split("#")[0] for link in found if link.startswith("/")} - {""}
 

@@ -19,7 +19,7 @@ from db.models import (
     training_epochs,
     verdicts,
 )
-from ngpu_core.config import EvaluationConfig, RunConfig
+from ngpu_core.config import EvaluationConfig, RunConfig, TrainingConfig
 from service.settings import Settings
 from service.verification import Verification, demanded_tests, verify
 from tests.service.training import ADDITION, submitted, train
@@ -206,6 +206,82 @@ def test_a_damaged_checkpoint_is_found_where_its_folder_is(
     assert [one.kind for one in found.findings] == ["checkpoint"]
     assert file.name in found.findings[0].message
     assert proof(engine, trained, None).holds
+
+
+#: Several tasks, and short tests that may end early.
+SEVERAL = """
+name: several
+base:
+  model: {family: neural_gpu, filters: 2, height: 2, weight_copies: 2, input_symbols: 3,
+          output_symbols: 3}
+  training: {tasks: [rev, id], curriculum: 4, max_steps: 20, min_length: 1, max_length: 6,
+             bins: [8], steps_per_epoch: 5, batch_size: 2, curriculum_error: 0.99}
+  evaluation: {lengths: [11], sequences: 4, every: 10, short_sequences: 2, stop_after_wrong: 2,
+               short_below: 0.05}
+seeds: {count: 3}
+"""
+
+
+@pytest.fixture
+def several(web: TestClient, engine: Engine, settings: Settings) -> str:
+    sweep = submitted(web, SEVERAL)
+    train(settings, engine, sweep)
+    return sweep
+
+
+@on_sqlite
+def test_a_sweep_of_several_tasks_with_short_tests_holds(
+    engine: Engine, settings: Settings, several: str
+) -> None:
+    found = proof(engine, several, settings.checkpoints)
+
+    assert found.holds, found.findings
+    assert (found.finished, found.tests) == (3, 3 * 2)
+    with reading(engine) as conn:
+        t, e = training_epochs.c, evaluations.c
+        assert set(conn.execute(select(t.task)).scalars()) == {"rev", "id"}
+        assert len(set(conn.execute(select(t.curriculum_length)).scalars())) > 1
+        assert set(conn.execute(select(e.sequences).where(e.length < 7)).scalars()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (_of_first(delete(evaluations).where(evaluations.c.length < 7)), "test"),
+        (_of_first(delete(evaluations).where(evaluations.c.length == 11)), "test"),
+        (_of_first(update(evaluations).where(evaluations.c.length == 1).values(length=7)), "test"),
+        (_of_first(delete(training_epochs).where(training_epochs.c.step == 15)), "epoch"),
+    ],
+    ids=["short tests", "the last test", "a length of neither kind", "an epoch"],
+)
+@on_sqlite
+def test_damage_to_a_record_of_several_tasks_is_found(
+    damage: Callable[[Connection], None],
+    kind: str,
+    engine: Engine,
+    settings: Settings,
+    several: str,
+) -> None:
+    with writing(engine) as conn:
+        damage(conn)
+
+    found = proof(engine, several, settings.checkpoints)
+
+    assert {one.kind for one in found.findings} == {kind}, found.findings
+
+
+def test_short_tests_bound_the_number_of_rows() -> None:
+    training = TrainingConfig(tasks=("badd", "scopy"))
+    rule = {"every": 10, "short_sequences": 32}
+    whole = demanded_tests(
+        RunConfig(training=training, evaluation=EvaluationConfig(**rule)), "finished", 25
+    )
+    assert (whole.required, list(whole.rows)) == ({10, 20, 25}, [19 + 37 + 2])
+    published = EvaluationConfig(**rule, stop_after_wrong=4, short_below=0.05)
+    demand = demanded_tests(RunConfig(training=training, evaluation=published), "finished", 25)
+    assert demand.required == {10, 20, 25}
+    assert demand.rows == range(8, 19 + 37 + 2 + 1)
+    assert demand.rows_at_end == range(8 + 2, 19 + 37 + 2 + 1)
 
 
 def test_tests_on_the_way_are_optional_where_the_training_decides() -> None:

@@ -238,6 +238,35 @@ def test_all_problems_come_at_once() -> None:
             {"training.tasks": ["bmul"], "training.min_length": 1, "training.max_length": 2},
             "no len",
         ),
+        ({"training.curriculum": 6}, r"curriculum is 6: must be in 0\.\.5"),
+        (
+            {"training.schedule": "all_bins", "training.curriculum": 1},
+            "all_bins trains every bin of the first task in each step; must be 0",
+        ),
+        (
+            {
+                "training.tasks": ["scopy", "sbadd"],
+                "training.curriculum": 5,
+                "training.min_length": 2,
+                "training.max_length": 3,
+            },
+            "task sbadd has no length in 2..3",
+        ),
+        (
+            {"training.curriculum": 5, "training.tasks": ["badd", "badde"], "model.height": 1},
+            "task badde needs at least 2",
+        ),
+        ({"evaluation.short_sequences": -1}, "must not be negative"),
+        ({"evaluation.stop_after_wrong": 4}, "without short tests .* must be 0"),
+        ({"evaluation.short_below": 0.05}, "without short tests .* must be 1"),
+        (
+            {"evaluation.short_sequences": 32, "evaluation.lengths": [41, 201]},
+            r"length 41 is in 5\.\.41 and has a short test",
+        ),
+        (
+            {"training.schedule": "all_bins", "evaluation.short_sequences": 32},
+            "all_bins has no lengths",
+        ),
     ],
     ids=str,
 )
