@@ -10,10 +10,16 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from typing import Any, Literal
 
-Family = Literal["neural_gpu", "diagonal_neural_gpu"]
+Family = Literal["neural_gpu", "diagonal_neural_gpu", "lstm_attention"]
+Unit = Literal["cgru", "resnet"]
+DropoutPlace = Literal["reference", "state", "candidate", "none"]
+NoiseFormula = Literal["learning_rate", "published", "none_as_released"]
 Optimizer = Literal["adam", "adamax"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 Schedule = Literal["curriculum", "all_bins"]
+
+#: Tasks that a network with `model.task_id` can be told apart.
+TASK_SLOTS = 4
 
 
 class WrongValue(ValueError):
@@ -50,9 +56,9 @@ class ModelConfig:
 
     #: Kind of network; decides the defaults of all other keys.
     family: Family = "neural_gpu"
-    #: Maps (channels) of the state.
+    #: Maps (channels) of the state; `lstm_attention`: units of a layer.
     filters: int = 24
-    #: Rows of the state; `neural_gpu` only (the diagonal family has one).
+    #: Rows of the state; `neural_gpu` only (the other families have one).
     height: int = 4
     #: Classes of the input embedding, symbol 0 (pad) included.
     input_symbols: int = 33
@@ -62,10 +68,35 @@ class ModelConfig:
     gate_cutoff: float = 1.2
     #: Copies of the recurrent weights, used cyclically in time and pulled together (relaxation).
     weight_copies: int = 6
-    #: Convolutional GRUs applied in one time step.
+    #: Convolutional GRUs applied in one time step; `lstm_attention`: LSTMs above each other.
     layers: int = 2
     #: Time steps beyond the length: 1 in the released code, 0 in the code the paper's sweeps ran.
     extra_steps: int = 1
+    #: q of the candidate clip(q*tanh, -1, 1), `neural_gpu` only; below 1.01 it is a plain tanh.
+    tanh_cutoff: float = 0.0
+    #: What a time step of `neural_gpu` applies: `cgru`, gated units; `resnet`, `layers`
+    #: convolutions, each followed by a relu, the state added before the last one.
+    unit: Unit = "cgru"
+    #: Batch normalization after each time step of `neural_gpu`, each weight copy with its own beta
+    #: and gamma: 1, moments of the whole padded batch; 2, of unmasked positions. Never moving ones.
+    batch_norm: int = 0
+    #: Factor on the time steps a bin has room for (padded length, rounded up to whole turns of the
+    #: weight copies). A sequence stops by itself, so only a factor below 1 has an effect.
+    layer_scale: float = 1.0
+    #: What `neural_gpu` reads its answer from: 0, the last state; 1, the sum of the states after
+    #: each of a sequence's time steps.
+    output_layer: int = 0
+    #: Whether every convolution of `neural_gpu` also sees which task it is: a one-hot of 4, in the
+    #: order of `training.tasks`, then `evaluation.tasks`.
+    task_id: bool = False
+    #: Sigmoid and tanh in place of the hard ones; `diagonal_neural_gpu` only.
+    soft_nonlinearities: bool = False
+    #: Whether two thirds of the maps are shifted before the gate; `diagonal_neural_gpu` only.
+    diagonal_gates: bool = True
+    #: What is dropped: `state`, before each time step, with the share times 8 / bin length;
+    #: `candidate`, and the first state (`diagonal_neural_gpu`); `none`. `reference`: `state` in
+    #: `neural_gpu`, `candidate` in `diagonal_neural_gpu`, the layers' inputs in `lstm_attention`.
+    dropout_on: DropoutPlace = "reference"
 
     def __post_init__(self) -> None:
         _require(self.filters >= 1, "filters", self.filters, "must be at least 1")
@@ -80,6 +111,59 @@ class ModelConfig:
         _require(self.weight_copies >= 1, "weight_copies", self.weight_copies, "must be at least 1")
         _require(1 <= self.layers <= 8, "layers", self.layers, "must be between 1 and 8")
         _require(0 <= self.extra_steps <= 1, "extra_steps", self.extra_steps, "must be 0 or 1")
+        _require(
+            0 <= self.tanh_cutoff <= 10, "tanh_cutoff", self.tanh_cutoff, "must be between 0 and 10"
+        )
+        _require(self.batch_norm in (0, 1, 2), "batch_norm", self.batch_norm, "must be 0, 1 or 2")
+        _require(0 < self.layer_scale <= 10, "layer_scale", self.layer_scale, "must be in (0, 10]")
+        _require(self.output_layer in (0, 1), "output_layer", self.output_layer, "must be 0 or 1")
+        _require(
+            self.dropout_on != "candidate" or self.family == "diagonal_neural_gpu",
+            "dropout_on",
+            self.dropout_on,
+            "must be 'reference', 'state' or 'none' outside diagonal_neural_gpu",
+            also=("family",),
+        )
+        _require(
+            self.dropout_on != "state" or self.family != "lstm_attention",
+            "dropout_on",
+            self.dropout_on,
+            "must be 'reference' or 'none' in lstm_attention",
+            also=("family",),
+        )
+
+    @property
+    def dropped(self) -> str:
+        """What is dropped: `state`, `candidate`, `inputs` or `none`."""
+        if self.dropout_on != "reference":
+            return self.dropout_on
+        return {"neural_gpu": "state", "diagonal_neural_gpu": "candidate"}.get(
+            self.family, "inputs"
+        )
+
+    @property
+    def computes_padding(self) -> bool:
+        """Whether positions beyond the sequences matter: something there is not zero."""
+        return bool(self.batch_norm) or self.task_id
+
+    def columns(self, length: int, padded: int) -> int:
+        """Columns of the state for sequences of a length in a bin."""
+        return max(length, padded) if self.computes_padding else length
+
+    def time_steps(self, length: int, padded: int) -> int:
+        """Time steps a sequence of this length is given in a bin."""
+        if self.family != "neural_gpu":
+            return length
+        limit = self.step_limit(padded)
+        steps = length + self.extra_steps
+        return steps if limit is None else min(steps, limit)
+
+    def step_limit(self, padded: int) -> int | None:
+        """Time steps a bin has room for; None: as many as any sequence wants."""
+        if self.layer_scale >= 1:
+            return None
+        turns = -(-int(self.layer_scale * padded) // self.weight_copies)
+        return turns * self.weight_copies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +206,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     #: Probability of dropping a state value; `neural_gpu` scales it by 8 / bin length.
     dropout: float = 0.15
-    #: Standard deviation of gradient noise, as a multiple of the learning rate.
+    #: Standard deviation of gradient noise, as a multiple of what `noise_formula` says.
     gradient_noise: float = 0.0
     #: First weight of the relaxation pull between the copies of the weights.
     pull: float = 0.0005
@@ -141,6 +225,10 @@ class TrainingConfig:
     #: at or below this with the curriculum of every task at full length; negative never stops. No
     #: test sequence is looked at.
     stop_error: float = -1.0
+    #: Multiple of what `gradient_noise` is: `learning_rate`, before clipping; `published`, after
+    #: clipping, sqrt(step^-0.55 * max(0, e - 0.02)), e the sequence error of the epoch before (1 in
+    #: the first); `none_as_released`, nothing, whatever the scale, as in every run of the authors.
+    noise_formula: NoiseFormula = "learning_rate"
     #: How training goes through `tasks`, each with a length of its own; a task is solved when that
     #: is max_length. 0: the first task only. 1 to 5: with probability 0.8 (3: always) the first
     #: unsolved one, else any (1, 2) or any unsolved one (4, 5); with all solved any, or the last
@@ -292,6 +380,15 @@ class RunConfig:
         """The tasks tested: those named, else the training tasks."""
         return self.evaluation.tasks or self.training.tasks
 
+    @property
+    def named_tasks(self) -> tuple[str, ...]:
+        """Every task once: those trained on, then those only tested."""
+        return tuple(dict.fromkeys((*self.training.tasks, *self.evaluation.tasks)))
+
+    def task_slot(self, name: str) -> int:
+        """The number by which a network with `model.task_id` is told a task."""
+        return self.named_tasks.index(name)
+
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, tuples as lists: what is stored and digested."""
         return {
@@ -351,6 +448,17 @@ FAMILY_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "evaluation.lengths": (401,),
         "evaluation.sequences": 32,
         "evaluation.every": 200,
+    },
+    # 3 layers of 64 units are Kaiser's; its other settings are those tried there, or the Neural
+    # GPU's where the sources are silent (see models/lstm_attention.py).
+    "lstm_attention": {
+        "model.filters": 64,
+        "model.height": 1,
+        "model.weight_copies": 1,
+        "model.layers": 3,
+        "model.extra_steps": 0,
+        "training.dropout": 0.09,
+        "training.pull": 0.0,
     },
 }
 

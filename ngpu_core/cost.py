@@ -2,10 +2,11 @@
 
 Only the convolutions of the recurrence are counted, each k·m² multiply-adds a cell (k taps, m maps)
 and 2 operations a multiply-add; the embedding, the output layer and the element-wise parts are
-left out (under 2 % of the operations from 24 maps on). A backward pass costs two forward ones.
+left out (under 2 % of the operations from 24 maps on). Of the LSTM with attention the products of
+its layers and of its attention are counted. A backward pass costs two forward ones.
 """
 
-from ngpu_core.config import ModelConfig, RunConfig
+from ngpu_core.config import TASK_SLOTS, ModelConfig, RunConfig
 
 #: Convolutions of a gated unit: reset, update, candidate.
 _CONVOLUTIONS = 3
@@ -24,12 +25,19 @@ def forward_flop(model: ModelConfig, *, sequences: int, length: int, padded: int
         length: Their length, in symbols, on which the time steps depend.
         padded: Columns of the state, at least `length`.
     """
+    maps = model.filters
+    if model.family == "lstm_attention":
+        position = 2 * model.layers * 8 * maps**2 + 4 * maps**2 + 2 * maps * length
+        return float(2 * sequences * length * position)
     if model.family == "diagonal_neural_gpu":
-        taps, units, rows, steps = 3, 1, 1, length
+        taps, convolutions, inputs, rows = 3, _CONVOLUTIONS, maps, 1
     else:
-        taps, units, rows, steps = 9, model.layers, model.height, length + model.extra_steps
+        unit = 1 if model.unit == "resnet" else _CONVOLUTIONS
+        taps, convolutions, rows = 9, unit * model.layers, model.height
+        inputs = maps + (TASK_SLOTS if model.task_id else 0)
+    steps = model.time_steps(length, padded)
     cells = sequences * rows * padded
-    return float(2 * taps * model.filters**2 * _CONVOLUTIONS * units * cells * steps)
+    return float(2 * taps * inputs * maps * convolutions * cells * steps)
 
 
 def training_flop(run: RunConfig) -> float:
@@ -58,7 +66,11 @@ def time_steps(run: RunConfig) -> float:
     if training.schedule == "all_bins":
         return float(training.bins[-1])
     lengths = _length_shares(training.min_length, training.max_length)
-    return model.layers * sum(share * (length + model.extra_steps) for length, share in lengths)
+    applied = model.layers * (2 if model.family == "lstm_attention" else 1)
+    return applied * sum(
+        share * model.time_steps(length, training.padded_length(length))
+        for length, share in lengths
+    )
 
 
 def evaluation_flop(run: RunConfig) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngpu_core.config import ModelConfig
 from ngpu_core.randomness import key
 
 #: Largest share dropped, whatever the scaling says.
@@ -117,3 +118,8 @@ class HashedDropout:
         keep = keep_elements(rows[:, 0].to(like.device), prod(shape[1:]), threshold)
         scale = 1 / (1 - self.drop(padded_length))
         return (keep * torch.tensor(scale, dtype=like.dtype)).view(len(self.seeds), *shape)
+
+
+def placed(dropout: HashedDropout | None, model: ModelConfig) -> HashedDropout | None:
+    """The dropout of a network's step: None where it drops nothing whatever the share."""
+    return None if model.dropped == "none" else dropout

@@ -2,55 +2,17 @@
 
 An array of the state has sequences · columns · height · filters values a seed. Each engine keeps a
 few such arrays a layer and time step for its backward pass; how many is counted where the engine
-lays them out itself, and measured where torch's autograd decides. Standard library only.
+lays them out itself, and measured where torch's autograd decides (`tape_memory.py`). Standard
+library only.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 
+from ngpu_core.call_sizes import FLOAT, Call, parameter_values, row_columns
 from ngpu_core.config import ModelConfig
-
-#: Bytes of a value.
-FLOAT = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """The sizes of what an engine is asked to compute at once.
-
-    Attributes:
-        model: The network.
-        seeds: Seeds in one call.
-        sequences: Of each bin.
-        bins: Columns and time steps of each bin.
-        segment: Time steps between two kept states; None keeps everything.
-        threads: Threads inside the call.
-        calls: Calls for different seeds that run side by side.
-        lengths: Lengths that batches have in the course of training.
-        dropout: Whether states are dropped.
-    """
-
-    model: ModelConfig
-    seeds: int
-    sequences: int
-    bins: tuple[tuple[int, int], ...]
-    segment: int | None = None
-    threads: int = 1
-    calls: int = 1
-    lengths: int = 1
-    dropout: bool = True
-
-    @property
-    def column_values(self) -> int:
-        """Values of one column of the state."""
-        return self.seeds * self.sequences * self.model.height * self.model.filters
-
-    @property
-    def logits(self) -> int:
-        """Bytes of the logits of all bins."""
-        columns = sum(columns for columns, _ in self.bins)
-        return FLOAT * self.seeds * self.sequences * columns * self.model.output_symbols
+from ngpu_core.tape_memory import IN_BLOCKS, LIVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,68 +36,6 @@ class EngineMemory:
     keeps: Callable[[ModelConfig], bool] = lambda model: False
     gradient_rows: int = 2
     update_rows: int = 2
-
-
-def parameter_shapes(model: ModelConfig) -> list[tuple[int, ...]]:
-    """The shapes of one seed's parameters, as `initialize` makes them."""
-    maps, output = model.filters, model.output_symbols
-    if model.family == "diagonal_neural_gpu":
-        recurrent: list[tuple[int, ...]] = [
-            (2 * maps, maps, 3), (2 * maps,), (maps, maps, 3), (maps,)
-        ]  # fmt: skip
-        return [(model.input_symbols, maps), (maps,), *recurrent, (output, maps), (output,)]
-    copies = model.weight_copies
-    layer = [
-        (copies, 2 * maps, maps, 3, 3),
-        (copies, 2 * maps),
-        (copies, maps, maps, 3, 3),
-        (copies, maps),
-    ]
-    return [(model.input_symbols, maps), *layer * model.layers, (output, maps), (output,)]
-
-
-def parameter_values(model: ModelConfig) -> int:
-    """Parameters of one seed."""
-    return sum(prod(shape) for shape in parameter_shapes(model))
-
-
-def largest_tensor(model: ModelConfig) -> int:
-    """Values of one seed's largest parameter."""
-    return max(prod(shape) for shape in parameter_shapes(model))
-
-
-# autograd: what torch keeps for its tape and its allocator leaves in between, in arrays of the
-# state a layer and time step (measured; of saved tensors alone there are 11 and 13).
-_TAPE = {"neural_gpu": 15.7, "diagonal_neural_gpu": 14.9}
-#: More of them with dropout.
-_TAPE_DROPOUT = {"neural_gpu": 1.5, "diagonal_neural_gpu": 0.9}
-#: Arrays of the state that one forward pass without a tape holds at once (measured).
-_PASS = {"neural_gpu": 23.5, "diagonal_neural_gpu": 20.5}
-
-
-def row_columns(bins: tuple[tuple[int, int], ...]) -> int:
-    """Columns of a row of bins, one between two, summed over the time steps that see them."""
-    lengths = sorted((columns for columns, _ in bins), reverse=True)
-    return sum(
-        sum(running) + len(running) - 1
-        for time in range(lengths[0])
-        if (running := [length for length in lengths if length > time])
-    )
-
-
-def _autograd_training(call: Call) -> int:
-    family = call.model.family
-    arrays = _TAPE[family] + (_TAPE_DROPOUT[family] if call.dropout else 0)
-    if family == "diagonal_neural_gpu":
-        columns = row_columns(call.bins)
-    else:
-        columns = sum(width * times for width, times in call.bins) * call.model.layers
-    return int(arrays * columns * call.column_values * FLOAT)
-
-
-def _autograd_testing(call: Call) -> int:
-    columns = sum(width for width, _ in call.bins)
-    return int(_PASS[call.model.family] * columns * call.column_values * FLOAT)
 
 
 # native: as in native/*.h, counted for vectors of 16 lanes; narrower ones fill up less.
@@ -350,8 +250,14 @@ ENGINES: Mapping[str, EngineMemory] = {
     "autograd": EngineMemory(
         seeds_at_once=False,
         side_by_side=False,
-        training=_autograd_training,
-        testing=_autograd_testing,
+        training=IN_BLOCKS.training,
+        testing=IN_BLOCKS.testing,
+    ),
+    "autograd at once": EngineMemory(
+        seeds_at_once=True,
+        side_by_side=False,
+        training=LIVE.training,
+        testing=LIVE.testing,
     ),
     "native": EngineMemory(
         seeds_at_once=False,

@@ -12,14 +12,9 @@ plans packs with it.
 from dataclasses import dataclass
 from math import isqrt
 
+from ngpu_core.call_sizes import FLOAT, Call, parameter_values
 from ngpu_core.config import RunConfig
-from ngpu_core.engine_memory import (
-    ENGINES,
-    FLOAT,
-    Call,
-    EngineMemory,
-    parameter_values,
-)
+from ngpu_core.engine_memory import ENGINES, EngineMemory
 from ngpu_core.evaluation.probes import asked_shapes
 from ngpu_core.tasks.registry import Task, task, valid_lengths
 
@@ -178,14 +173,15 @@ def _training_bins(config: RunConfig) -> tuple[tuple[int, int], ...]:
     """Columns and time steps of each bin of the longest training step."""
     training, model = config.training, config.model
     if training.schedule == "all_bins":
+        if model.family != "neural_gpu":
+            return tuple((size, size) for size in training.bins)
         chosen = task(training.tasks[0])
-        widths = [(size, _longest(chosen, size)) for size in training.bins]
+        sizes = [(size, _longest(chosen, size), size) for size in training.bins]
     else:
         longest = max(_longest(chosen, training.max_length) for chosen in _trained(config))
-        widths = [(longest, longest)]
-    if model.family == "diagonal_neural_gpu":
-        return tuple((width, width) for width, _ in widths)
-    return tuple((width, length + model.extra_steps) for width, length in widths)
+        padded = training.padded_length(longest)
+        sizes = [(model.columns(longest, padded), longest, padded)]
+    return tuple((width, model.time_steps(length, padded)) for width, length, padded in sizes)
 
 
 def _lengths(config: RunConfig) -> int:
@@ -221,7 +217,7 @@ def _training_call(
         threads=max(1, threads // seeds),
         calls=min(seeds, threads) if holds.side_by_side else 1,
         lengths=_lengths(config),
-        dropout=config.training.dropout > 0,
+        dropout=config.training.dropout > 0 and config.model.dropped != "none",
     )
 
 
@@ -239,7 +235,7 @@ def _testing_calls(config: RunConfig, threads: int) -> list[Call]:
             sequences=min(
                 sequences, max(1, STATE_BUDGET // (model.filters * model.height * length))
             ),
-            bins=((length, length + model.extra_steps),),
+            bins=((length, model.time_steps(length, length)),),
             threads=threads,
         )
         for length, sequences in lengths

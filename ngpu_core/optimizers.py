@@ -1,6 +1,5 @@
 """Optimizers on packs: every tensor is rows (P, N), and every seed keeps to its own."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from ngpu_core.config import TrainingConfig
 from ngpu_core.packing import SeedPack
-from ngpu_core.randomness import key
 
 
 class PackOptimizer(Protocol):
@@ -47,6 +45,12 @@ def _clear_inactive(gradients: Tensor, active: Tensor) -> None:
     gradients.masked_fill_(~active[:, None], 0)
 
 
+def clip_to_norm(gradients: Tensor, clip_norm: float) -> Tensor:
+    """Scale each seed's gradient (P, N) down to a norm, in place."""
+    norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+    return gradients.mul_(clip_norm / torch.clamp(norms, min=clip_norm))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adam:
     """TensorFlow's Adam, after clipping each seed's gradient to a global norm (SPECS B.2)."""
@@ -75,9 +79,7 @@ class Adam:
         self, pack: SeedPack, gradients: Tensor, rates: Tensor, active: Tensor, step: int
     ) -> None:
         """m, v ← moments; θ ← θ - rate·correction·m/(sqrt(v) + ε)."""
-        norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-        scale = self.clip_norm / torch.clamp(norms, min=self.clip_norm)
-        clipped = gradients.mul_(scale)
+        clipped = clip_to_norm(gradients, self.clip_norm)
         _clear_inactive(clipped, active)
         first, second = pack.slots["first_moment"], pack.slots["second_moment"]
         first.lerp_(clipped, 1 - self.beta1)
@@ -128,23 +130,3 @@ def optimizer(training: TrainingConfig) -> PackOptimizer:
     if training.optimizer == "adamax":
         return AdaMax(epsilon=training.epsilon)
     return Adam(clip_norm=training.clip_norm, epsilon=training.epsilon)
-
-
-def add_gradient_noise(
-    gradients: Tensor, seeds: Sequence[int], deviations: Sequence[float], step: int
-) -> None:
-    """Add normal noise truncated at two deviations to each seed's gradient, in place (SPECS D).
-
-    Args:
-        gradients: (S, N).
-        seeds: The S seeds.
-        deviations: Standard deviation for each seed; 0 adds nothing.
-        step: The training step, which keys the noise.
-    """
-    for place, (seed, deviation) in enumerate(zip(seeds, deviations, strict=True)):
-        if deviation > 0:
-            row = gradients[place]
-            generator = torch.Generator(row.device).manual_seed(key(seed, "gradient_noise", step))
-            noise = torch.empty_like(row)
-            torch.nn.init.trunc_normal_(noise, 0, 1, -2, 2, generator=generator)
-            row.add_(noise, alpha=deviation)

@@ -8,12 +8,13 @@ at once. Either way a seed ends where it would alone.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ngpu_core.ahead import DataAhead, Drawn
 from ngpu_core.config import RunConfig
@@ -29,10 +30,11 @@ from ngpu_core.evaluation.predictor import TrainedSeed
 from ngpu_core.evaluation.probing import probe_seed
 from ngpu_core.evaluation.short_tests import evaluate_short, promising
 from ngpu_core.events import EpochEnd, Event, Outcome, Progress, SeedEnded
+from ngpu_core.gradient_noise import UNCLIPPED, GradientNoise, add_gradient_noise
 from ngpu_core.models.network import Bin
-from ngpu_core.optimizers import add_gradient_noise, optimizer
+from ngpu_core.optimizers import clip_to_norm, optimizer
 from ngpu_core.packing import SeedPack
-from ngpu_core.relaxation import average_copies
+from ngpu_core.relaxation import add_pull, average_copies
 
 #: Seconds between two `Progress` events.
 PROGRESS_SECONDS = 1.0
@@ -91,7 +93,9 @@ class PackTrainer:
         self.pack = SeedPack.initialize(self.engine.network, seeds, device)
         side_by_side = min(threads, len(seeds)) if self.engine.releases_interpreter else 1
         self._threads = ThreadPoolExecutor(side_by_side) if side_by_side > 1 else None
-        update = optimizer(config.training)
+        self._noise = GradientNoise(training=config.training)
+        clip_norm = UNCLIPPED if self._noise.follows_clipping else config.training.clip_norm
+        update = optimizer(replace(config.training, clip_norm=clip_norm))
         update.prepare(self.pack)
         self._descent = descent(self.engine.network, update, self.pack)
         self._alone = {seed: self.pack.alone(seed) for seed in self.pack.seeds}
@@ -224,17 +228,15 @@ class PackTrainer:
             torch.from_numpy(weights).to(self.device),
         )
         gradients = pack.layout.rows(found.gradients)
-        rates = [one.learning_rate for one in curricula]
-        noise = self.config.training.gradient_noise
-        add_gradient_noise(gradients, seeds, [noise * rate for rate in rates], step)
+        pulls = self._add_noise(pack, gradients, step)
         losses = found.losses.tolist()
         self._count(drawn, bins, found, losses)
         diverging = self._diverging(seeds, losses)
         finite = self._descent.update(
             pack,
             gradients,
-            pulls=[one.pull for one in curricula],
-            rates=rates,
+            pulls=pulls,
+            rates=[one.learning_rate for one in curricula],
             active=[seed not in diverging for seed in seeds],
             step=step,
         )
@@ -242,10 +244,31 @@ class PackTrainer:
         not_finite = [seed for seed, is_finite in zip(seeds, finite, strict=True) if not is_finite]
         return diverging | dict.fromkeys(not_finite, NOT_FINITE)
 
+    def _add_noise(self, pack: SeedPack, gradients: Tensor, step: int) -> list[float]:
+        """Noise on the gradients (S, N) of a pack; the weights of the pull still to be added."""
+        progress = [self._progress[seed] for seed in pack.seeds]
+        pulls = [one.curriculum.pull for one in progress]
+        if self._noise.follows_clipping:
+            weights = torch.tensor(pulls, dtype=gradients.dtype, device=gradients.device)
+            add_pull(self.engine.network, pack, gradients, weights)
+            clip_to_norm(gradients, self.config.training.clip_norm)
+            pulls = [0.0] * len(pulls)
+        deviations = [
+            self._noise.deviation(
+                step=step,
+                learning_rate=one.curriculum.learning_rate,
+                sequence_error=one.epoch_error,
+            )
+            for one in progress
+        ]
+        add_gradient_noise(gradients, pack.seeds, deviations, step)
+        return pulls
+
     def _bins(self, drawn: Mapping[int, Drawn]) -> list[Bin]:
         """Batches of some seeds, alike in shape, as bins."""
+        places = [one.place for one in drawn.values()]
         return [
-            to_bin([batch for batch, _ in alike], alike[0][1], self.device)
+            to_bin([batch for batch, _ in alike], alike[0][1], self.device, places)
             for alike in zip(*(one.bins for one in drawn.values()), strict=True)
         ]
 
@@ -254,7 +277,7 @@ class PackTrainer:
             seeds=seeds,
             step=step,
             probability=self.config.training.dropout,
-            scaled_by=8 if self.config.model.family == "neural_gpu" else 0,
+            scaled_by=8 if self.config.model.dropped == "state" else 0,
         )
 
     def _count(

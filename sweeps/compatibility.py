@@ -2,23 +2,31 @@
 
 from collections.abc import Iterator
 
-from ngpu_core.config import FAMILY_DEFAULTS, RunConfig
+from ngpu_core.config import FAMILY_DEFAULTS, TASK_SLOTS, RunConfig
 from ngpu_core.evaluation.probe import UnfitProbe
 from ngpu_core.evaluation.probes import PROBES, UnknownProbe
 from ngpu_core.tasks.registry import TASKS, Task
 from sweeps.grid import Conflict
 from sweeps.keys import key_table
 
+_DIAGONAL = ("model.soft_nonlinearities", "model.diagonal_gates")
+_NEURAL_GPU = (
+    "model.height",
+    "model.weight_copies",
+    "model.extra_steps",
+    "model.gate_cutoff",
+    "model.tanh_cutoff",
+    "model.unit",
+    "model.batch_norm",
+    "model.layer_scale",
+    "model.output_layer",
+    "model.task_id",
+)
 #: Keys without an effect in a family: setting one would promise a difference that is not there.
 _WITHOUT_EFFECT = {
-    "neural_gpu": ("training.saturation",),
-    "diagonal_neural_gpu": (
-        "model.height",
-        "model.layers",
-        "model.weight_copies",
-        "model.extra_steps",
-        "model.gate_cutoff",
-    ),
+    "neural_gpu": (*_DIAGONAL, "training.saturation"),
+    "diagonal_neural_gpu": ("model.layers", *_NEURAL_GPU),
+    "lstm_attention": (*_DIAGONAL, *_NEURAL_GPU, "training.saturation"),
 }
 
 
@@ -39,7 +47,9 @@ def conflicts(run: RunConfig) -> Iterator[Conflict]:
     yield from _short_tests(run)
     yield from _carries(run, tested)
     yield from _probes(run, tested)
+    yield from _task_slots(run)
     yield from _without_effect(run)
+    yield from _without_effect_together(run)
 
 
 def alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict]:
@@ -50,7 +60,7 @@ def alphabet_and_rows(run: RunConfig, task: Task, key: str) -> Iterator[Conflict
         "height": task.rows,
     }
     for field, needed in needs.items():
-        one_row = field == "height" and run.model.family == "diagonal_neural_gpu"
+        one_row = field == "height" and run.model.family != "neural_gpu"
         has = 1 if one_row else getattr(run.model, field)
         if has < needed:
             yield Conflict(
@@ -128,6 +138,33 @@ def _probes(run: RunConfig, key: str) -> Iterator[Conflict]:
         elif tasks and not any(PROBES[name].fits(task) for task in tasks):
             refused = UnfitProbe(name, tasks[0].name, PROBES[name].asks)
             yield Conflict(keys=("evaluation.probes", key), message=str(refused))
+
+
+def _task_slots(run: RunConfig) -> Iterator[Conflict]:
+    tasks = run.named_tasks
+    if run.model.task_id and len(tasks) > TASK_SLOTS:
+        yield Conflict(
+            keys=("model.task_id", "training.tasks", "evaluation.tasks"),
+            message=f"task_id is true: it tells {TASK_SLOTS} tasks apart, {len(tasks)} are named",
+        )
+
+
+def _without_effect_together(run: RunConfig) -> Iterator[Conflict]:
+    model, defaults = run.model, RunConfig().model
+    if model.unit == "resnet":
+        for field in ("gate_cutoff", "tanh_cutoff"):
+            value, fixed = getattr(model, field), getattr(defaults, field)
+            if value != fixed:
+                yield Conflict(
+                    keys=(f"model.{field}", "model.unit"),
+                    message=f"{field} is {value}: a resnet has no gates, leave it at {fixed}",
+                )
+    if model.soft_nonlinearities and run.training.saturation:
+        yield Conflict(
+            keys=("training.saturation", "model.soft_nonlinearities"),
+            message=f"saturation is {run.training.saturation}: soft nonlinearities cut nothing "
+            "off, so it must be 0",
+        )
 
 
 def _without_effect(run: RunConfig) -> Iterator[Conflict]:

@@ -45,6 +45,7 @@ Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST), NO_TRUTH_VALUE]
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(one_line)]
 
 _CHECKED: Mapping[Any, Any] = {
+    bool: Annotated[bool, Field(strict=True)],
     int: Whole,
     float: Number,
     tuple[int, ...]: Annotated[tuple[Whole, ...], Field(max_length=MAX_LIST)],

@@ -10,8 +10,9 @@ from math import ceil
 
 from ngpu_core.config import RunConfig
 from ngpu_core.cost import training_flop
+from ngpu_core.engines.coverage import uncovered
 from ngpu_core.memory import DoesNotFit, largest_pack, plan_memory
-from sweeps.duration import CPU_GFLOP_PER_SECOND, counted_seconds
+from sweeps.duration import counted_seconds, gflop_per_second
 from sweeps.terms import Resources
 
 #: Bytes of memory assumed for each core, and for a whole GPU.
@@ -55,7 +56,7 @@ def pack_size(run: RunConfig, resources: Resources, seeds: int, configurations: 
         _gpu_pack(run) if resources.gpu > 0 else _cpu_pack(run, resources, seeds * configurations)
     )
     wanted = min(wanted, seeds)
-    budget, engine = memory_budget(resources), engine_name(resources)
+    budget, engine = memory_budget(resources), planned_engine(run, resources)
     try:
         fitting = largest_pack(run, wanted, budget, engine=engine, threads=resources.cpu).seeds
     except DoesNotFit:
@@ -65,7 +66,7 @@ def pack_size(run: RunConfig, resources: Resources, seeds: int, configurations: 
 
 def predicted_bytes(run: RunConfig, resources: Resources, seeds: int) -> int:
     """Bytes a pack of this size takes, keeping what fits in the memory it is taken to have."""
-    budget, engine = memory_budget(resources), engine_name(resources)
+    budget, engine = memory_budget(resources), planned_engine(run, resources)
     try:
         plan = plan_memory(run, seeds, budget, engine=engine, threads=resources.cpu)
     except DoesNotFit as error:
@@ -73,13 +74,15 @@ def predicted_bytes(run: RunConfig, resources: Resources, seeds: int) -> int:
     return plan.predicted_bytes
 
 
-def engine_name(resources: Resources) -> str:
-    """The engine that will train, on a machine that has everything."""
+def planned_engine(run: RunConfig, resources: Resources) -> str:
+    """What will train on a machine that has everything, as the memory plan names it."""
+    if uncovered(run.model):
+        return "autograd at once" if resources.gpu > 0 else "autograd"
     return "cuda" if resources.gpu > 0 else "native"
 
 
 def _cpu_pack(run: RunConfig, resources: Resources, seed_runs: int) -> int:
-    seconds = run.training.max_steps * counted_seconds(run, CPU_GFLOP_PER_SECOND)
+    seconds = run.training.max_steps * counted_seconds(run, gflop_per_second(run, Resources(cpu=1)))
     rounds = ceil(TRIAL_SECONDS / seconds)
     return min(resources.cpu * rounds, max(resources.cpu, seed_runs // TRIALS_AT_ONCE))
 

@@ -56,7 +56,7 @@ def planned_parts(work: PackWork, free: FreeMemory) -> list[Part]:
         TooLarge: Not even one seed fits; names the bytes.
     """
     whole = Part(seeds=work.seeds, segment=None)
-    engine = engine_of(work, whole).name
+    engine = _planned_as(engine_of(work, whole))
     plan = _plan(work, engine, free)
     count = -(-len(work.seeds) // plan.seeds)
     return [replace(part, segment=plan.segment) for part in _cut(whole, count)]
@@ -70,7 +70,7 @@ def smaller_parts(work: PackWork, part: Part, fault: str) -> list[Part]:
     """
     if len(part.seeds) > 1:
         return list(_cut(part, 2))
-    engine = engine_of(work, part).name
+    engine = _planned_as(engine_of(work, part))
     needed = {
         segment: predict_memory(work.run, 1, engine=engine, threads=work.cpu, segment=segment)
         for segment in (part.segment, 1, 2, 4, 8)
@@ -83,6 +83,12 @@ def smaller_parts(work: PackWork, part: Part, fault: str) -> list[Part]:
         f"seed {part.seeds[0]} alone does not fit in memory: predicted are {in_units(predicted)} "
         f"({predicted} bytes). {ADVICE}. The fault: {fault}"
     )
+
+
+def _planned_as(engine: Engine) -> str:
+    """What the memory plan calls an engine: seeds that share a call are held at once."""
+    at_once = engine.name == "autograd" and engine.seeds_at_once
+    return "autograd at once" if at_once else engine.name
 
 
 def _plan(work: PackWork, engine: str, free: FreeMemory) -> MemoryPlan:

@@ -76,11 +76,11 @@ def preview(
     measured = {each.position: seconds for each in found if (seconds := history(each)) is not None}
     planned = packs(spec, found)
     largest = {plan.configuration: len(plan.seeds) for plan in reversed(planned)}
-    rate = gflop_per_second(spec.resources)
+    rates = {each.position: gflop_per_second(each.run, spec.resources) for each in found}
     seconds = sum(
         left[each.position]
         * steps[each.position]
-        * measured.get(each.position, counted_seconds(each.run, rate))
+        * measured.get(each.position, counted_seconds(each.run, rates[each.position]))
         for each in found
     )
     trial_bytes = max(
@@ -94,7 +94,7 @@ def preview(
         trials=len(planned),
         seed_steps=seeds * sum(steps.values()),
         estimated_hours=seconds / 3600,
-        basis=_basis(found, measured, rate),
+        basis=_basis(found, measured, rates),
         trial_bytes=trial_bytes,
         memory_warning=_memory_warning(trial_bytes, spec.resources),
         detectable_difference=detectable_difference(seeds),
@@ -116,8 +116,11 @@ def _memory_warning(needed: int, resources: Resources) -> str | None:
     )
 
 
-def _basis(found: Sequence[Configuration], measured: Mapping[int, float], rate: float) -> str:
-    arithmetic = f"arithmetic at an assumed {rate:,.0f} GFLOP/s a trial, at full training length"
+def _basis(
+    found: Sequence[Configuration], measured: Mapping[int, float], rates: Mapping[int, float]
+) -> str:
+    assumed = " or ".join(f"{rate:,.0f}" for rate in sorted(set(rates.values()), reverse=True))
+    arithmetic = f"arithmetic at an assumed {assumed} GFLOP/s a trial, at full training length"
     if not measured:
         return f"nothing measured yet: {arithmetic}"
     if len(measured) == len(found):

@@ -15,6 +15,9 @@ from sweeps.terms import Resources, Retry, Schedule, Seeds, Success, Terms
 BEGIN = "<!-- written by python -m sweeps.reference: begin -->"
 END = "<!-- end -->"
 
+#: The families beside the one whose defaults are the dataclasses'.
+_OTHERS = [family for family in FAMILY_DEFAULTS if family != "neural_gpu"]
+
 _PARTS: dict[str, type[Terms]] = {
     "the spec": SweepSpec,
     "seeds": Seeds,
@@ -33,7 +36,8 @@ def tables() -> str:
         lines += _terms(model)
     for section in sections():
         lines += ["", f"### base: {section}", ""]
-        lines += ["| key | default | `diagonal_neural_gpu` | meaning |", "|---|---|---|---|"]
+        lines += [f"| key | default | {' | '.join(map('`{}`'.format, _OTHERS))} | meaning |"]
+        lines += [f"|---|---|{'---|' * len(_OTHERS)}---|"]
         lines += [_row(key) for key in key_table().values() if key.section == section]
     return "\n".join([BEGIN, *lines, "", END])
 
@@ -56,16 +60,23 @@ def _terms(model: type[Terms]) -> Iterator[str]:
 
 
 def _row(key: ConfigKey) -> str:
-    other = FAMILY_DEFAULTS["diagonal_neural_gpu"].get(key.name)
-    cell = "" if other is None else f"`{_text(other)}`"
-    if key.name == "training.learning_rate":
-        cell = "`0.48 / filters`"
-    return f"| `{key.name}` | `{_text(key.default)}` | {cell} | {key.description} |"
+    cells = " | ".join(_differing(key, family) for family in _OTHERS)
+    return f"| `{key.name}` | `{_text(key.default)}` | {cells} | {key.description} |"
+
+
+def _differing(key: ConfigKey, family: str) -> str:
+    """A family's own default, where it has one."""
+    if key.name == "training.learning_rate" and family == "diagonal_neural_gpu":
+        return "`0.48 / filters`"
+    other = FAMILY_DEFAULTS[family].get(key.name)
+    return "" if other is None else f"`{_text(other)}`"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:.4g}"
     return "null" if value is None else str(value)

@@ -30,7 +30,7 @@ class AutogradEngine:
     ) -> Differentiated:
         """Forward, then backward through torch's tape."""
         leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        output = self.network.forward(leaves, bins, dropout)
+        output = self.network.forward(leaves, bins, dropout, told=True)
         losses = torch.stack(
             [
                 self.network.loss(logits, batch)

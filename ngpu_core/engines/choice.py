@@ -8,6 +8,7 @@ from typing import Literal
 from ngpu_core.config import RunConfig
 from ngpu_core.engines import native, unrolled
 from ngpu_core.engines.autograd import AutogradEngine
+from ngpu_core.engines.coverage import uncovered
 from ngpu_core.engines.cuda import CudaEngine
 from ngpu_core.engines.engine import Engine
 from ngpu_core.engines.native import NativeEngine
@@ -71,6 +72,11 @@ def choose(
         if reason:
             raise ValueError(f"the {asked} engine cannot compute this: {reason}")
         return makers[asked]()
+    only = uncovered(model)
+    if only:
+        plain = "" if precision == "float32" else f", in float32 and not in {precision}"
+        _say_once(f"{only}: computed under autograd, slower and in more memory{plain}")
+        return makers["autograd"]()
     if precision != "float32" and device == "cpu":
         _say_once(f"training.precision {precision} is a GPU's: this CPU computes in float32")
     for name in ("native", "torch", "autograd") if device == "cpu" else ("cuda", "autograd"):

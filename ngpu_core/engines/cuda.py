@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ngpu_core.config import Precision
-from ngpu_core.dropout import HashedDropout
+from ngpu_core.dropout import HashedDropout, placed
 from ngpu_core.engines.convolutions import Convolution, StackedConvolution
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.masks import draw_masks
@@ -67,6 +67,7 @@ class CudaEngine:
     ) -> Differentiated:
         """One batch, forward and backward. On a GPU the results are valid until the next call."""
         times = [self._unrolled.recurrence.times(batch) for batch in bins]
+        dropout = placed(dropout, self.network.config)
         masks = draw_masks(dropout, bins, times, next(iter(parameters.values())))
         feed = Feed(
             parameters=dict(parameters),

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngpu_core.call_sizes import FLOAT
 from ngpu_core.config import ModelConfig
-from ngpu_core.dropout import HashedDropout
-from ngpu_core.engine_memory import CHUNKS, FLOAT, LARGE, sequences_together
+from ngpu_core.dropout import HashedDropout, placed
+from ngpu_core.engine_memory import CHUNKS, LARGE, sequences_together
+from ngpu_core.engines.coverage import uncovered
 from ngpu_core.engines.engine import Differentiated
 from ngpu_core.engines.native_build import load, usable
 from ngpu_core.models.network import Bin, Network, Parameters
@@ -60,6 +62,9 @@ class _Step(ctypes.Structure):
 
 def unsupported(config: ModelConfig) -> str | None:
     """Why this engine cannot compute a network; None when it can."""
+    only = uncovered(config)
+    if only:
+        return f"{only} is computed under autograd"
     library = load()
     if library is None:
         return "its library was not built (run `make setup` with a C++ compiler)"
@@ -113,6 +118,7 @@ class NativeEngine:
         saturation_weights: Tensor,
     ) -> Differentiated:
         """Every seed in turn; to the last bit the same whatever the number of threads."""
+        dropout = placed(dropout, self.network.config)
         held = Views.of(parameters)
         gradients = held.layout.views(self._gradient_rows(held.rows))
         seeds = len(saturation_weights)

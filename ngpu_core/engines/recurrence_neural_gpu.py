@@ -22,8 +22,8 @@ from ngpu_core.engines.convolutions import Convolution, Convolutions
 from ngpu_core.engines.fused import fused
 from ngpu_core.engines.masks import Masks, places
 from ngpu_core.engines.recurrence import unroll
-from ngpu_core.models.network import Bin, Parameters, embed
-from ngpu_core.models.neural_gpu import NeuralGPU, tanh
+from ngpu_core.models.network import Bin, Parameters, embed, tanh
+from ngpu_core.models.neural_gpu import NeuralGPU
 
 aten = torch.ops.aten
 

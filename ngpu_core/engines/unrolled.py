@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ngpu_core.config import ModelConfig
-from ngpu_core.dropout import HashedDropout
+from ngpu_core.dropout import HashedDropout, placed
 from ngpu_core.engines.convolutions import Convolutions, SeedwiseConvolution
+from ngpu_core.engines.coverage import uncovered
 from ngpu_core.engines.engine import Differentiated, wrong_counts
 from ngpu_core.engines.masks import Masks, draw_masks
 from ngpu_core.engines.recurrence_diagonal import DiagonalRecurrence
@@ -61,8 +62,11 @@ def recurrence(
     """The recurrence of a network.
 
     Raises:
-        TypeError: The network is of a family without one.
+        TypeError: The network is of a family without one, or has an option without one.
     """
+    reason = unsupported(network.config)
+    if reason:
+        raise TypeError(f"no recurrence: {reason}")
     if isinstance(network, NeuralGPU):
         return NeuralGPURecurrence(
             network=network, convolutions=convolutions, segment=segment, look=look
@@ -74,9 +78,8 @@ def recurrence(
 
 def unsupported(config: ModelConfig) -> str | None:
     """Why a configuration has no recurrence here; None when it has."""
-    if config.family in ("neural_gpu", "diagonal_neural_gpu"):
-        return None
-    return f"the family {config.family} has no hand-written recurrence"
+    only = uncovered(config)
+    return f"{only} is computed under autograd" if only else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +182,7 @@ class TorchEngine:
     ) -> Differentiated:
         """One batch, forward and backward."""
         times = [self._unrolled.recurrence.times(batch) for batch in bins]
+        dropout = placed(dropout, self.network.config)
         masks = draw_masks(dropout, bins, times, next(iter(parameters.values())))
         return self._unrolled.differentiate(
             parameters,

@@ -46,8 +46,14 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(predictor: Predictor, questions: Batch) -> Iterator[Answers]:
-    """Ask, a part of the questions at a time: memory does not grow with their number or length."""
+def answers(predictor: Predictor, questions: Batch, slot: int = 0) -> Iterator[Answers]:
+    """Ask, a part of the questions at a time: memory does not grow with their number or length.
+
+    Args:
+        predictor: Who is asked.
+        questions: Of one task.
+        slot: The task's, for networks that are told it (`RunConfig.task_slot`).
+    """
     sequences, length = questions.targets.shape
     model = predictor.network.config
     values = max(model.filters * model.height, model.output_symbols) * length
@@ -60,7 +66,7 @@ def answers(predictor: Predictor, questions: Batch) -> Iterator[Answers]:
             inputs=questions.inputs[start : start + size],
             targets=questions.targets[start : start + size],
         )
-        one = to_bin([part], length, predictor.device)
+        one = to_bin([part], length, predictor.device, [slot])
         yield Answers(
             questions=part,
             written=predictor.scores(one).argmax(dim=-1)[0].cpu().numpy().astype(np.int16),

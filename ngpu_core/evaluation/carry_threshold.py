@@ -82,7 +82,7 @@ def _carry_trial(
                 overflow,
                 random_offset=config.evaluation.carry_random_offset,
             )
-            counts = test(engine, config, parameters, batch)
+            counts = test(engine, config, parameters, batch, config.task_slot(name))
             sequences += counts.sequences
             wrong += counts.wrong_sequences
         if repetition == 0 and abs(wrong / sequences - 0.5) >= 0.2:

@@ -31,12 +31,22 @@ class Counts:
     wrong_symbols: int
 
 
-def to_bin(batches: list[Batch], padded_length: int, device: str) -> Bin:
-    """Batches of S seeds, all of one shape, as one (S, B, …) bin."""
+def to_bin(
+    batches: list[Batch], padded_length: int, device: str, tasks: list[int] | None = None
+) -> Bin:
+    """Batches of S seeds, all of one shape, as one (S, B, …) bin.
+
+    Args:
+        batches: One a seed.
+        padded_length: Of the bin.
+        device: `cpu` or `cuda`.
+        tasks: The slot of each batch's task (`RunConfig.task_slot`); None: the first.
+    """
     return Bin(
         inputs=_symbols([batch.inputs for batch in batches], device),
         targets=_symbols([batch.targets for batch in batches], device),
         padded_length=padded_length,
+        tasks=torch.tensor(tasks, device=device) if tasks and any(tasks) else None,
     )
 
 
@@ -46,8 +56,24 @@ def _symbols(arrays: list[Symbols], device: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test(engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch) -> Counts:
-    """Count what one seed (S = 1) gets wrong, in sub-batches of bounded memory."""
+def test(
+    engine: Engine,
+    config: RunConfig,
+    parameters: Parameters,
+    batch: Batch,
+    slot: int = 0,  # noqa: PT028 (no test of pytest's)
+) -> Counts:
+    """Count what one seed (S = 1) gets wrong, in sub-batches of bounded memory.
+
+    With batch normalization a sequence's answer depends on those it shares a sub-batch with.
+
+    Args:
+        engine: What computes.
+        config: The seed's.
+        parameters: The seed's.
+        batch: Sequences of one task.
+        slot: The task's (`RunConfig.task_slot`).
+    """
     device = next(iter(parameters.values())).device
     sequences, length = batch.targets.shape
     cells = config.model.filters * config.model.height * length
@@ -57,7 +83,7 @@ def test(engine: Engine, config: RunConfig, parameters: Parameters, batch: Batch
         part = Batch(
             inputs=batch.inputs[start : start + size], targets=batch.targets[start : start + size]
         )
-        one = to_bin([part], length, str(device))
+        one = to_bin([part], length, str(device), [slot])
         logits = engine.logits(parameters, one)
         total += wrong_counts(engine.network, logits, one)[0].cpu()
     counts = [int(value) for value in total]
@@ -91,5 +117,5 @@ def evaluate_length(
     symbols = min(config.model.input_symbols, config.model.output_symbols)
     generator = stream(seed, f"test:{name}:{length}", step)
     batch = task(name).sample(generator, sequences, length, symbols=symbols)
-    counts = test(engine, config, parameters, batch)
+    counts = test(engine, config, parameters, batch, config.task_slot(name))
     return Evaluation(seed=seed, step=step, task=name, length=length, **vars(counts))

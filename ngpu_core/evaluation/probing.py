@@ -85,9 +85,10 @@ def ask_points(
     predictor: Predictor, probe: Probe, task: Task, config: RunConfig, seed: int
 ) -> Iterator[tuple[Point, Answers]]:
     """What is written, point after point, in parts. Arguments and errors are those of `ask`."""
+    slot = config.task_slot(task.name) if config.model.task_id else 0
     for together in _together(probe.all_questions(task, config, seed)):
         owners = np.repeat(np.arange(len(together)), [len(batch.targets) for _, batch in together])
-        for part in answers(predictor, stack([batch for _, batch in together])):
+        for part in answers(predictor, stack([batch for _, batch in together]), slot):
             of_part, owners = owners[: len(part.written)], owners[len(part.written) :]
             for place in np.unique(of_part):
                 yield together[place][0], part.only(of_part == place)

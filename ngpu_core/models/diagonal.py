@@ -2,7 +2,8 @@
 
 The state is one row of m maps a symbol. One DCGRU is applied L times to a bin of length L; a third
 of the maps is shifted right and a third left before it is gated through, which lets values travel
-diagonally. Nonlinearities are hard, and what they cut off costs (saturation).
+diagonally. Nonlinearities are hard, and what they cut off costs (saturation). The ablations of the
+paper are options: soft nonlinearities (nothing is cut off), no shift, and what is dropped.
 
 All bins lie side by side in one row, longest first, a zero column between two. The bins still
 running at time t are a prefix of that row, so the recurrence takes max(L) steps, not their sum.
@@ -19,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngpu_core.config import ModelConfig
-from ngpu_core.dropout import HashedDropout
-from ngpu_core.models.network import Bin, Output, Parameters, Watch, cross_entropy, embed
+from ngpu_core.dropout import HashedDropout, placed
+from ngpu_core.models.network import Bin, Output, Parameters, Watch, cross_entropy, embed, tanh
 
 #: |pre-activation| beyond which saturation costs.
 SATURATION_LIMIT = 0.9
@@ -108,13 +109,13 @@ def row_masks(
     like: Tensor,
 ) -> Tensor | None:
     """The masks of one time (0: the embedding) for the first `running` bins: (B, S, m, columns)."""
-    if dropout is None or not dropout.threshold(0):
+    if dropout is None or not dropout.probability:
         return None
     sequences, _, maps, _ = like.shape
     parts = []
     for index in row.order[:running]:
         columns = bins[index].targets.shape[2]
-        mask = dropout.mask(index, time, (sequences, columns, 1, maps), 0, like)
+        mask = dropout.mask(index, time, (sequences, columns, 1, maps), columns, like)
         parts.append(F.pad(mask[:, :, :, 0].permute(1, 0, 3, 2), (0, 1)))
     return torch.cat(parts, dim=-1)[..., :-1]
 
@@ -151,9 +152,12 @@ class DiagonalNeuralGPU:
         parameters: Parameters,
         bins: Sequence[Bin],
         dropout: HashedDropout | None = None,
+        *,
+        told: bool = False,
         watch: Watch | None = None,
     ) -> Output:
         """All bins at once, side by side; `watch` is shown the states of the bins still running."""
+        dropout = placed(dropout, self.config)
         row = Row.of([batch.targets.shape[2] for batch in bins])
         share = self._saturation_share(row, bins, parameters["input.weight"])
         mask = row.join([batch.mask.transpose(0, 1).to(share.dtype) for batch in bins])[:, :, None]
@@ -170,7 +174,12 @@ class DiagonalNeuralGPU:
         finished: list[Tensor] = [state] * len(bins)
         running = len(bins)
         for time in range(row.lengths[0]):
-            keep = row_masks(dropout, row, bins, running, time + 1, state)
+            keep = None
+            if self.config.dropped == "candidate":
+                keep = row_masks(dropout, row, bins, running, time + 1, state)
+            elif time:  # the first state was dropped from above
+                kept = row_masks(dropout, row, bins, running, time, state)
+                state = state if kept is None else state * kept
             step_saturation, state = self._dcgru(parameters, state, keep)
             state = state * mask[..., : state.shape[-1]]
             if watch:
@@ -208,23 +217,35 @@ class DiagonalNeuralGPU:
         """How far the first state was cut off (S, columns), and that state."""
         ids = row.join([batch.inputs[:, :, 0] for batch in bins])  # (S, B, columns)
         table = parameters["input.weight"] + parameters["input.bias"][:, None, :]
-        preactivation = embed(table, ids).permute(1, 0, 3, 2)
-        return excess(preactivation), hard_tanh(preactivation)
+        return self._squash(embed(table, ids).permute(1, 0, 3, 2))
 
     def _dcgru(
         self, parameters: Parameters, state: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """s' = u·shift(s) + (1 − u)·dropout(c); also how far gates and candidate were cut off."""
         gates = convolve(state, parameters["gates.weight"], parameters["gates.bias"])
-        reset, update = hard_sigmoid(gates).chunk(2, dim=2)
+        beyond_gates, gates = self._gate(gates)
+        reset, update = gates.chunk(2, dim=2)
         proposal = convolve(
             reset * state, parameters["candidate.weight"], parameters["candidate.bias"]
         )
-        candidate = hard_tanh(proposal)
+        beyond, candidate = self._squash(proposal)
         if keep is not None:
             candidate = candidate * keep
-        shifted = shift_diagonally(state)
-        return excess(gates) + excess(proposal), candidate + update * (shifted - candidate)
+        shifted = shift_diagonally(state) if self.config.diagonal_gates else state
+        return beyond_gates + beyond, candidate + update * (shifted - candidate)
+
+    def _gate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How far pre-activations are cut off (S, columns), and the gates."""
+        if self.config.soft_nonlinearities:
+            return x.new_zeros(()), torch.sigmoid(x)
+        return excess(x), hard_sigmoid(x)
+
+    def _squash(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How far pre-activations are cut off (S, columns), and values in [-1, 1]."""
+        if self.config.soft_nonlinearities:
+            return x.new_zeros(x.shape[1], x.shape[3]), tanh(x)
+        return excess(x), hard_tanh(x)
 
     def _logits(self, parameters: Parameters, state: Tensor) -> Tensor:
         logits = torch.einsum("bsml,scm->sblc", state, parameters["output.weight"])

@@ -16,7 +16,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     ),
     ("trial", "What Ray Tune schedules: it trains one pack."),
     ("task", "A generator of problems with their answers, such as badd: binary addition."),
-    ("family", "A kind of model: neural_gpu, diagonal_neural_gpu."),
+    ("family", "A kind of model: neural_gpu, diagonal_neural_gpu, lstm_attention."),
     (
         "sequence error",
         "Share of sequences with any wrong symbol. The success rule reads it unless the spec "

@@ -26,6 +26,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "training.examples_per_length": 20,
         "training.shorter_share": 0.3,
     },
+    "lstm_attention": {
+        "model.filters": 5,
+        "model.layers": 2,
+        "training.max_length": 9,
+        "training.batch_size": 4,
+    },
 }
 
 
@@ -52,7 +58,24 @@ def run_config(family: str, **changes: Any) -> RunConfig:
     )
 
 
-#: Small configurations over both families, tasks of every layout they train on, and curricula.
+#: What a seed may be trained with beside its family's defaults: engines leave these to autograd.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "neural_gpu": [
+        {"model__unit": "resnet", "model__batch_norm": 2},
+        {"model__batch_norm": 1, "model__tanh_cutoff": 1.2},
+        {"model__layer_scale": 0.5, "model__output_layer": 1, "model__task_id": True},
+        {"training__gradient_noise": 0.1, "training__noise_formula": "published"},
+        {"training__gradient_noise": 0.1, "training__noise_formula": "none_as_released"},
+    ],
+    "diagonal_neural_gpu": [
+        {"model__soft_nonlinearities": True, "training__saturation": 0.0},
+        {"model__diagonal_gates": False, "model__dropout_on": "state"},
+        {"model__dropout_on": "none"},
+    ],
+    "lstm_attention": [{}, {"training__dropout": 0.0, "model__layers": 1}],
+}
+
+#: Small configurations over all families, their options, and tasks of every layout.
 run_configs = st.one_of(
     st.builds(
         lambda task: run_config(
@@ -78,5 +101,8 @@ run_configs = st.one_of(
             "diagonal_neural_gpu", training__tasks=(task,), model__output_symbols=13
         ),
         st.sampled_from(["bmul_dn", "badd_dn", "sort", "dup", "rev"]),
+    ),
+    st.sampled_from(
+        [run_config(family, **options) for family, each in OPTIONS.items() for options in each]
     ),
 )

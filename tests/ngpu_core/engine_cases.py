@@ -187,6 +187,15 @@ CASES = {
         sequences=2,
         scale=1.5,
     ),
+    "nothing dropped": replace(
+        LONG_NEURAL_GPU,
+        model=replace(LONG_NEURAL_GPU.model, dropout_on="none"),
+        bins=((5, 6),),
+        sequences=2,
+    ),
+    "diagonal, nothing dropped": replace(
+        LONG_DIAGONAL, model=replace(LONG_DIAGONAL.model, dropout_on="none"), bins=((6, 6),)
+    ),
     "several seeds": replace(LONG_NEURAL_GPU, seeds=(5, 2, 9), bins=((7, 8),)),
     "diagonal, as published": LONG_DIAGONAL,
     "diagonal, odd sizes, no dropout": replace(

@@ -1,6 +1,8 @@
 """The arithmetic of a step against counts made by hand and against the published estimates."""
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ngpu_core.config import EvaluationConfig, ModelConfig, RunConfig, TrainingConfig
 from ngpu_core.cost import (
@@ -10,7 +12,23 @@ from ngpu_core.cost import (
     time_steps,
     training_flop,
 )
+from ngpu_core.models.families import network
+from ngpu_core.models.network import Bin
+from ngpu_core.packing import SeedPack
 
+#: Every kind of network and option that changes what is multiplied, at sizes where that counts.
+NETWORKS = [
+    ModelConfig(filters=64),
+    ModelConfig(filters=64, unit="resnet", layers=3),
+    ModelConfig(filters=64, layer_scale=0.5),
+    ModelConfig(filters=64, task_id=True),
+    ModelConfig(filters=64, unit="resnet", task_id=True, batch_norm=2),
+    ModelConfig(filters=64, output_layer=1, tanh_cutoff=1.2),
+    ModelConfig(family="diagonal_neural_gpu", filters=64, soft_nonlinearities=True),
+    ModelConfig(family="diagonal_neural_gpu", filters=64, diagonal_gates=False),
+    ModelConfig(family="lstm_attention", filters=64, layers=3),
+    ModelConfig(family="lstm_attention", filters=96, layers=1),
+]
 RELEASED = ModelConfig(extra_steps=0)
 DIAGONAL = ModelConfig(
     family="diagonal_neural_gpu", filters=96, height=1, layers=1, extra_steps=0, weight_copies=1
@@ -109,3 +127,17 @@ def test_time_steps_are_those_of_the_longest_bin_or_of_the_mean_length():
     assert time_steps(diagonal) == 12
     one_length = RunConfig(training=TrainingConfig(min_length=20, max_length=20, bins=(20,)))
     assert time_steps(one_length) == 2 * 21
+
+
+@pytest.mark.parametrize("model", NETWORKS, ids=str)
+def test_what_is_counted_is_what_torch_multiplies(model):
+    symbols = torch.ones(1, 2, 16, dtype=torch.int64)
+    batch = Bin(inputs=symbols[:, :, None], targets=symbols, padded_length=20)
+    parameters = SeedPack.initialize(network(model), [1], "cpu").parameters
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(model).forward(parameters, [batch])
+
+    counted = forward_flop(model, sequences=2, length=16, padded=20)
+    if model.family != "lstm_attention":  # columns without a symbol are computed where they matter
+        counted *= model.columns(16, 20) / 20
+    assert counter.get_total_flops() == pytest.approx(counted, rel=0.05)

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngpu_core import engine_memory
+from ngpu_core.call_sizes import FLOAT, Call, parameter_shapes, parameter_values, row_columns
 from ngpu_core.config import ModelConfig, RunConfig
 from ngpu_core.data import TrainingData
-from ngpu_core.engine_memory import ENGINES, parameter_shapes, parameter_values, row_columns
+from ngpu_core.engine_memory import ENGINES
 from ngpu_core.engines import native
+from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.engines.cuda import CudaEngine
 from ngpu_core.memory import (
     DoesNotFit,
@@ -35,6 +37,11 @@ MODELS = [
     ModelConfig(filters=5, layers=3, weight_copies=2, input_symbols=7, output_symbols=4),
     ModelConfig(),
     ModelConfig(family="diagonal_neural_gpu", filters=7, input_symbols=9, output_symbols=4),
+    ModelConfig(filters=5, unit="resnet", layers=3, weight_copies=2, batch_norm=1),
+    ModelConfig(filters=5, task_id=True, batch_norm=2, tanh_cutoff=1.2, output_layer=1),
+    ModelConfig(filters=5, unit="resnet", task_id=True),
+    ModelConfig(family="diagonal_neural_gpu", filters=7, soft_nonlinearities=True),
+    ModelConfig(family="lstm_attention", filters=5, layers=2, input_symbols=9, output_symbols=4),
 ]
 OF_512 = RunConfig(model=ModelConfig(filters=512))
 
@@ -228,6 +235,12 @@ def training_of(family, **changes):
             "training__bins": (8, 12, 16, 20, 25, 28, 31, 36, 41),
             "training__examples_per_length": 0,
         },
+        "lstm_attention": {
+            "model__layers": 3,
+            "training__min_length": 41,
+            "training__max_length": 41,
+            "training__bins": (41,),
+        },
     }[family]
     common = {
         "training__batch_size": 32,
@@ -266,6 +279,9 @@ on_linux = pytest.mark.skipif(
 slow = pytest.mark.slow
 
 
+R24 = {"model__filters": 24}
+
+
 def of(family, engine, *, how=None, marks=(), **changes):
     return pytest.param(
         family, engine, how or {}, changes, marks=marks, id=f"{engine}-{family}-{how}-{changes}"
@@ -288,6 +304,18 @@ def of(family, engine, *, how=None, marks=(), **changes):
         of("diagonal_neural_gpu", "torch", model__filters=96, marks=slow),
         of("neural_gpu", "autograd", model__filters=24, marks=slow),
         of("diagonal_neural_gpu", "autograd", model__filters=24, marks=slow),
+        of("neural_gpu", "autograd", **R24, model__unit="resnet"),
+        of("lstm_attention", "autograd", model__filters=64),
+        of("neural_gpu", "autograd", **R24, model__unit="resnet", model__batch_norm=2, marks=slow),
+        of("neural_gpu", "autograd", **R24, model__tanh_cutoff=1.2, marks=slow),
+        of("neural_gpu", "autograd", **R24, model__gate_cutoff=0.0, marks=slow),
+        of("neural_gpu", "autograd", **R24, model__task_id=True, marks=slow),
+        of("neural_gpu", "autograd", **R24, model__layer_scale=0.5, marks=slow),
+        of("neural_gpu", "autograd", **R24, model__output_layer=1, marks=slow),
+        of("diagonal_neural_gpu", "autograd", **R24, model__soft_nonlinearities=True, marks=slow),
+        of("diagonal_neural_gpu", "autograd", **R24, model__diagonal_gates=False, marks=slow),
+        of("diagonal_neural_gpu", "autograd", **R24, model__dropout_on="state", marks=slow),
+        of("diagonal_neural_gpu", "autograd", **R24, model__dropout_on="none", marks=slow),
     ],
 )
 def test_training_takes_what_was_predicted(family, engine, how, changes):
@@ -297,6 +325,17 @@ def test_training_takes_what_was_predicted(family, engine, how, changes):
     predicted = predict_memory(config, engine=engine, **{"seeds": 1, **how})
 
     assert measured(config, engine=engine, **how) == pytest.approx(predicted, rel=0.1)
+
+
+@on_linux
+@slow
+@pytest.mark.parametrize("kind", [1, 2])
+def test_normalized_gated_units_take_about_what_was_predicted(kind):
+    """Where glibc puts their blocks differs from run to run, by up to a fifth (measured)."""
+    config = training_of("neural_gpu", **R24, model__batch_norm=kind)
+    predicted = predict_memory(config, 1, engine="autograd")
+
+    assert 0.75 * predicted < measured(config, engine="autograd") < 1.1 * predicted
 
 
 def live_bytes(act):
@@ -310,42 +349,86 @@ def live_bytes(act):
     return max(np.cumsum([change for _, change in changes]))
 
 
+def taken_by(engine, config, seeds, segment=None):
+    """Bytes of live tensors in one step of all seeds at once, and the call's sizes."""
+    trainer = PackTrainer(config, range(seeds), engine=engine)
+    [data] = trainer._data.values()
+    drawn = data.take(1, dict.fromkeys(range(seeds), (config.training.max_length,)))
+    names, bins = list(drawn), trainer._bins(drawn)
+    trainer.close()
+    dropout, weights = trainer._dropout(names, 1), torch.zeros(seeds)
+    taken = live_bytes(
+        lambda: engine.differentiate(trainer.pack.parameters, bins, dropout, weights)
+    )
+    sizes = [(b.targets.shape[2], b.padded_length) for b in bins]
+    model = config.model
+    return taken, Call(
+        model=model,
+        seeds=seeds,
+        sequences=config.training.batch_size,
+        bins=tuple((model.columns(*size), model.time_steps(*size)) for size in sizes),
+        segment=segment,
+        dropout=config.training.dropout > 0 and model.dropped != "none",
+    )
+
+
+SHORT = {"training__min_length": 21, "training__max_length": 21, "training__bins": (21,)}
+BINS = {"training__bins": (8, 12, 16, 20)}
+
+
 @pytest.mark.parametrize("segment", [None, 1, 3])
 @pytest.mark.parametrize(
     ("family", "seeds", "changes"),
     [
-        ("neural_gpu", 3, {"model__filters": 24, "training__batch_size": 8}),
-        ("diagonal_neural_gpu", 3, {"training__bins": (8, 12, 16, 20)}),
+        ("neural_gpu", 3, {**SHORT, "model__filters": 24, "training__batch_size": 8}),
+        ("diagonal_neural_gpu", 3, BINS),
     ],
 )
 def test_the_gpu_s_arithmetic_takes_what_was_predicted_on_tensors_of_a_cpu(
     family, seeds, changes, segment
 ):
-    short = {"training__min_length": 21, "training__max_length": 21}
-    config = training_of(family, **{**short, "training__bins": (21,), **changes})
+    config = training_of(family, **changes)
     engine = CudaEngine(network(config.model), segment=segment)
-    trainer = PackTrainer(config, range(seeds), engine=engine)
-    [data] = trainer._data.values()
-    drawn = data.take(1, dict.fromkeys(range(seeds), (21,)))
-    names, bins = list(drawn), trainer._bins(drawn)
-    trainer.close()
-    dropout, weights = trainer._dropout(names, 1), torch.zeros(seeds)
 
-    taken = live_bytes(
-        lambda: engine.differentiate(trainer.pack.parameters, bins, dropout, weights)
-    )
+    taken, call = taken_by(engine, config, seeds, segment)
 
-    call = engine_memory.Call(
-        model=config.model,
-        seeds=seeds,
-        sequences=config.training.batch_size,
-        bins=tuple(
-            (b.targets.shape[2], b.targets.shape[2] + config.model.extra_steps) for b in bins
-        ),
-        segment=segment,
-    )
     recorded = engine_memory.recorded_bytes(call)  # on a GPU only
     assert taken == pytest.approx(ENGINES["cuda"].training(call) - recorded, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("neural_gpu", {}),
+        ("neural_gpu", {"model__gate_cutoff": 0.0, "model__tanh_cutoff": 1.2}),
+        ("neural_gpu", {"model__batch_norm": 2}),
+        ("neural_gpu", {"model__task_id": True, "model__output_layer": 1}),
+        ("neural_gpu", {"model__unit": "resnet"}),
+        ("neural_gpu", {"model__unit": "resnet", "model__batch_norm": 1, "model__task_id": True}),
+        ("neural_gpu", {"model__layer_scale": 0.5, "training__dropout": 0.0}),
+        ("diagonal_neural_gpu", {"model__soft_nonlinearities": True}),
+        ("diagonal_neural_gpu", {"model__diagonal_gates": False, "model__dropout_on": "none"}),
+        ("diagonal_neural_gpu", {"model__dropout_on": "state"}),
+        ("lstm_attention", {}),
+        ("lstm_attention", {"training__dropout": 0.0, "model__layers": 1}),
+    ],
+    ids=str,
+)
+def test_seeds_under_autograd_at_once_take_what_was_predicted(family, changes):
+    sizes = {
+        "neural_gpu": {**SHORT, "training__batch_size": 8},
+        "diagonal_neural_gpu": BINS,
+        "lstm_attention": SHORT,
+    }[family]
+    maps = 64 if family == "lstm_attention" else 24
+    config = training_of(family, **{"model__filters": maps, **sizes, **changes})
+    engine = AutogradEngine(network(config.model), seeds_at_once=True)
+
+    taken, call = taken_by(engine, config, seeds=3)
+
+    gradients = FLOAT * 3 * parameter_values(config.model) * 2
+    predicted = ENGINES["autograd at once"].training(call) + gradients + 2 * call.logits
+    assert taken == pytest.approx(predicted, rel=0.1)
 
 
 @on_linux

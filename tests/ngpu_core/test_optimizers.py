@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngpu_core.optimizers import Adam, AdaMax, add_gradient_noise
+from ngpu_core.gradient_noise import add_gradient_noise
+from ngpu_core.optimizers import Adam, AdaMax
 from ngpu_core.packing import Layout, SeedPack
 
 numbers = st.floats(-3, 3, allow_nan=False, width=32)

@@ -9,7 +9,7 @@ from ngpu_core.engines.autograd import AutogradEngine
 from ngpu_core.models.families import network
 from ngpu_core.packing import SeedPack
 from ngpu_core.training import PackTrainer
-from tests.ngpu_core.configurations import run_config, run_configs
+from tests.ngpu_core.configurations import OPTIONS, run_config, run_configs
 
 distinct_seeds = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4, unique=True)
 
@@ -45,10 +45,13 @@ def test_the_order_of_a_pack_does_not_matter():
         assert all(torch.equal(mine[name], yours[name]) for name in mine)
 
 
-@pytest.mark.parametrize("family", ["neural_gpu", "diagonal_neural_gpu"])
-def test_seeds_computed_at_once_stay_within_1e_5_of_alone_over_ten_steps(family):
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [(family, options) for family, each in OPTIONS.items() for options in [*each, {}]],
+)
+def test_seeds_computed_at_once_stay_within_1e_5_of_alone_over_ten_steps(family, options):
     """On a GPU seeds of one shape share each operation; the same code path on CPU tensors."""
-    config = run_config(family, training__max_steps=10, training__max_length=5)
+    config = run_config(family, training__max_steps=10, training__max_length=5, **options)
     at_once = AutogradEngine(network(config.model), seeds_at_once=True)
     one_by_one = AutogradEngine(network(config.model))
     grouped = PackTrainer(config, [4, 5, 6], engine=at_once)

@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngpu_core.config import ModelConfig, RunConfig, TrainingConfig
+from ngpu_core.engine_memory import ENGINES
 from ngpu_core.memory import predict_memory
+from sweeps.duration import gflop_per_second
 from sweeps.packing import (
     CORE_BYTES,
     GPU_BYTES,
     TRIALS_AT_ONCE,
     memory_budget,
     pack_size,
+    planned_engine,
     predicted_bytes,
 )
 from sweeps.spec import Resources
@@ -111,3 +114,29 @@ def test_a_pack_that_does_not_fit_is_predicted_at_the_least_it_needs() -> None:
     everything = predict_memory(run, 1, engine="native", threads=1)
 
     assert 2**20 < predicted_bytes(run, resources, 1) < everything
+
+
+@pytest.mark.parametrize(
+    ("model", "cpu", "gpu"),
+    [
+        ({}, "native", "cuda"),
+        ({"batch_norm": 2}, "autograd", "autograd at once"),
+        ({"family": "lstm_attention", "filters": 64, "layers": 3}, "autograd", "autograd at once"),
+    ],
+)
+def test_a_pack_is_planned_for_the_engine_that_will_train_it(
+    model: dict[str, Any], cpu: str, gpu: str
+) -> None:
+    run = RunConfig(model=ModelConfig(**model))
+
+    for resources, engine in ((Resources(memory=2**34), cpu), (Resources(gpu=1), gpu)):
+        assert planned_engine(run, resources) == engine
+        assert engine in ENGINES
+        assert predicted_bytes(run, resources, 3) == predict_memory(run, 3, engine=engine)
+
+
+def test_a_network_that_only_autograd_computes_is_taken_to_be_slower() -> None:
+    fast, slow = RunConfig(), RunConfig(model=ModelConfig(output_layer=1))
+
+    for resources in (Resources(cpu=2), Resources(gpu=1)):
+        assert gflop_per_second(slow, resources) < gflop_per_second(fast, resources)
