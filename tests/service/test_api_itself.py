@@ -15,7 +15,9 @@ def test_every_task_and_family_is_listed_with_examples(web: TestClient) -> None:
     families = web.get("/api/v1/models").json()["items"]
 
     assert {"badd", "bmul", "scopy"} <= {task["name"] for task in tasks}
-    assert {"neural_gpu", "diagonal_neural_gpu"} == {family["name"] for family in families}
+    assert {"neural_gpu", "diagonal_neural_gpu", "lstm_attention"} == {
+        family["name"] for family in families
+    }
     shown = web.get("/api/v1/tasks/badd", params={"length": 11}).json()
     for example in shown["examples"]:
         first, second = example["input"].split("+")
