@@ -33,7 +33,9 @@ RAY_ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "6",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    # How soon a node learns that the head is another one; by default 60 s.
+    "RAY_raylet_liveness_self_check_interval_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "5",

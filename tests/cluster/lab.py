@@ -14,6 +14,7 @@ from sqlalchemy import Engine, func, select
 from db.engine import open_engine, reading, writing
 from db.events import events_since
 from db.models import packs, seed_runs, sweeps, training_epochs
+from db.states import PackState
 from db.submission import submit
 from service.submission import new_sweep
 from sweeps.local_runner import run_locally
@@ -120,6 +121,13 @@ class Lab:
         query = select(packs.c.fence).where(packs.c.sweep_id == sweep).order_by(packs.c.id)
         with reading(self.engine) as conn:
             return list(conn.execute(query).scalars())
+
+    def leased_again(self, sweep: str) -> bool:
+        """Whether a worker holds a pack that another held before."""
+        p = packs.c
+        query = select(p.id).where(p.sweep_id == sweep, p.state == PackState.LEASED, p.fence > 1)
+        with reading(self.engine) as conn:
+            return conn.execute(query).first() is not None
 
     def kinds(self, sweep: str) -> list[str]:
         """What has happened to the sweep."""

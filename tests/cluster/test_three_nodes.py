@@ -41,8 +41,7 @@ def started(lab: Lab, steps: int) -> str:
 
 def taken_over(lab: Lab, sweep: str, since: float, seconds: float = 240) -> tuple[float, float]:
     """Seconds since a moment until packs were leased again, and until their first new rows."""
-    # A fence grows when a pack is taken back, and again when it is leased.
-    lab.until(lambda: max(lab.fences(sweep)) >= 3, seconds)
+    lab.until(lambda: lab.leased_again(sweep), seconds)
     leased = time.time() - since
     lab.until(lambda: lab.rows_again(sweep) > 0, seconds)
     return leased, time.time() - since
