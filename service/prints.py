@@ -31,7 +31,7 @@ LOOK: Mapping[str, Any] = {
         "hover": {"color": _ACCENT, "opacity": 0},
         "series": {"strokeWidth": 2},
         "spread": {"opacity": 0.16},
-        "fit": {"color": _ACCENT, "strokeWidth": 1.25, "strokeDash": [5, 4]},
+        "fit": {"strokeWidth": 1.25, "strokeDash": [5, 4]},
         "ours": {"color": _ACCENT, "size": 46, "opacity": 1},
         "ours-whisker": {"color": _ACCENT, "strokeWidth": 2.5, "opacity": 0.55},
         "ours-label": {"color": _INK, "fontSize": 10},
@@ -43,7 +43,7 @@ LOOK: Mapping[str, Any] = {
         "cell-note": {"color": _QUIET, "fontSize": 10},
         "heat": {"color": _ACCENT},
         "heat-frame": {"fill": None, "stroke": _PAPER, "strokeWidth": 2},
-        "heading": {"fontSize": 15, "fontWeight": 650, "fill": _INK},
+        "heading": {"fontSize": 15, "fontWeight": "bold", "fill": _INK},
         "caption": {"fontSize": 10, "fontWeight": 400, "fill": _QUIET, "lineHeight": 14},
     },
 }

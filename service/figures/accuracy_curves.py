@@ -19,6 +19,8 @@ from service.formats import interval, number
 DIAGONAL = "diagonal_neural_gpu"
 #: The accuracy that the source's text counts steps and minutes to.
 GOAL = 0.99
+#: Published points are drawn up to so many times as far as ours go.
+FAR = 3
 COLUMNS = ("series", "source", "step", "minutes", "mean", "least", "greatest", "seeds")
 
 
@@ -126,7 +128,10 @@ class Accuracy:
         self, rows: Sequence[Row], paper: Sequence[Row], labels: Sequence[str], length: int
     ) -> Spec:
         field = "minutes" if self.in_minutes else "step"
-        furthest = max(row[field] for row in [*rows, *paper])
+        ours = max(row[field] for row in rows)
+        # What lies far beyond ours would squeeze it; the caption names it.
+        near = [row for row in paper if row[field] <= FAR * ours]
+        furthest = max(row[field] for row in [*rows, *near])
         scale = {"domain": [0, furthest], "nice": False}
         across = (
             drawing.x(field, "minutes of training", scale=scale)
@@ -138,18 +143,14 @@ class Accuracy:
             {**row, "value": row["mean"], "low": row["least"], "high": row["greatest"]}
             for row in rows
         ]
-        points = [{**row, "value": row["mean"]} for row in paper]
+        points = [{**row, "value": row["mean"]} for row in near]
         told = [drawing.tip("series"), drawing.tip(field, None, ",.4~g"), drawing.tip("value", "mean", ".3f"),
                 drawing.tip("low", "worst seed", ".3f"), drawing.tip("high", "best seed", ".3f"),
                 drawing.tip("seeds")]  # fmt: skip
         layers = [
             *drawing.bands(shown, across, up, drawing.series(labels), tooltip=told),
-            drawing.layer("published", "point", points, {"x": across, "y": up, "tooltip": told[:3]},
-                          shape="diamond", filled=True),
-            drawing.layer("published-label", "text", points,
-                          {"x": across, "y": up, "text": {"field": "series"}},
-                          align="right", dx=-8, dy=12),
-        ]  # fmt: skip
+            *drawing.published_points(points, across, up, tooltip=told[:3]),
+        ]
         return drawing.alone(drawing.panel("", layers, width=480, height=280))
 
 

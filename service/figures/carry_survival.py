@@ -17,6 +17,8 @@ from service.sentences import digits
 ASKED = 1000
 #: Configurations told apart by colour.
 MOST_SERIES = 6
+#: Points a fitted line is drawn through.
+LINE_POINTS = 40
 COLUMNS = ("series", "what", "carry_length", "seeds", "share", "low", "high")
 _TICKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -113,8 +115,8 @@ def _fit(group: Group) -> TailFit | None:
 
 
 def _line(group: Group, fit: TailFit) -> Iterable[Row]:
-    ends = dict.fromkeys((fit.start, max(group.lengths), ASKED))
-    for length in sorted(ends):
+    ratio = (ASKED / fit.start) ** (1 / LINE_POINTS)
+    for length in sorted({round(fit.start * ratio**place) for place in range(LINE_POINTS + 1)}):
         yield {
             "series": group.label, "what": "tail fit", "carry_length": length, "seeds": fit.seeds,
             "share": fit.beyond(length), "low": None, "high": None,
@@ -243,7 +245,7 @@ def _chart(
         drawing.layer("spread", "area", shown, {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}, "color": colour}, interpolate="step-before"),
         drawing.layer("series", "line", shown, {**place, "color": colour}, interpolate="step-before"),
         drawing.layer("hover", "circle", shown, {**place, "color": colour, "tooltip": told}),
-        drawing.layer("fit", "line", [row for row in lines if row["share"] >= bottom], {**place, "detail": {"field": "series"}}),
+        drawing.layer("fit", "line", [row for row in lines if row["share"] >= bottom], {**place, "color": colour}),
         drawing.layer("published-whisker", "rule", paper, {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}}),
         drawing.layer("published", "point", paper, {**place, "tooltip": told}, shape="diamond", filled=True),
     ]

@@ -19,7 +19,7 @@ STEP_AXIS = {
 #: Published values, drawn beside ours wherever the source has them.
 OURS, PUBLISHED = "ours", "published"
 #: Pixels of a line of a table, and of one row of an interval plot.
-_LINE, _ROW = 52, 40
+_LINE, _ROW = 50, 40
 
 
 def layer(style: str, mark: str, rows: Sequence[Row], encoding: Mapping[str, Any], **more: Any) -> Spec:
@@ -42,14 +42,14 @@ def panel(title: str, layers: Sequence[Spec], *, width: int = 300, height: int =
 
 
 def together(panels: Sequence[Spec], *, columns: int) -> Spec:
-    """Panels in rows of so many, with one legend for their series."""
-    shared = {"color": "shared"}
+    """Panels in rows of so many, each with the legend of its own series."""
+    own = {"color": "independent"}
     return {
         "autosize": "pad",
         "concat": list(panels),
         "columns": columns,
         "spacing": 28,
-        "resolve": {"scale": shared, "legend": shared},
+        "resolve": {"scale": own, "legend": own},
     }
 
 
@@ -72,14 +72,22 @@ def steps(last: int, field: str = "step") -> Spec:
     return x(field, "step (parameter updates)", scale=scale, axis=STEP_AXIS)
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, 20, … within a range: what a logarithmic axis labels."""
+    steps_ = (digit * 10**power for power in range(7) for digit in (1, 2, 5))
+    return [one for one in steps_ if low <= one <= high]
+
+
 def share(field: str, title: str) -> Spec:
     """An axis of shares, from 0 to 1."""
     return y(field, title, scale=SHARE_SCALE, axis=SHARE_AXIS)
 
 
-def series(labels: Sequence[str], title: str | None = None, field: str = "series") -> Spec:
+def series(
+    labels: Sequence[str], title: str | None = None, field: str = "series", *, columns: int = 3
+) -> Spec:
     """The colour of a series; a single one needs no legend."""
-    legend = {"orient": "top", "title": title, "symbolType": "stroke", "columns": 4, "labelLimit": 260}
+    legend = {"orient": "top", "title": title, "symbolType": "stroke", "columns": columns, "labelLimit": 260}
     return {
         "field": field,
         "type": "nominal",
@@ -101,6 +109,33 @@ def bands(
             "hover", "circle", rows, {"x": across, "y": up, "color": colour, "tooltip": list(tooltip)}
         ),
     ]
+
+
+def published_points(rows: Sequence[Row], across: Spec, up: Spec, *, tooltip: Sequence[Spec]) -> list[Spec]:
+    """Published values as diamonds, each named beside it; rows have `series`.
+
+    Args:
+        rows: Points of a panel.
+        across: Its horizontal axis, with a domain.
+        up: Its vertical axis.
+        tooltip: What a pointer is told.
+    """
+    place = {"x": across, "y": up}
+    low, high = across["scale"]["domain"]
+    logarithmic = across["scale"].get("type") == "log"
+    middle = (low * high) ** 0.5 if logarithmic else (low + high) / 2
+    field = across["field"]
+    named: dict[str, Row] = {row["series"]: row for row in rows}
+    layers = [
+        layer("published", "point", rows, {**place, "tooltip": list(tooltip)}, shape="diamond", filled=True)
+    ]
+    for align, dx, some in (
+        ("left", 8, [row for row in named.values() if row[field] <= middle]),
+        ("right", -8, [row for row in named.values() if row[field] > middle]),
+    ):
+        text = {**place, "text": {"field": "series"}}
+        layers.append(layer("published-label", "text", some, text, align=align, dx=dx, dy=12))
+    return layers
 
 
 def tip(field: str, title: str | None = None, format_: str | None = None) -> Spec:
@@ -173,7 +208,7 @@ def table_chart(table: Table, *, column: int = 150) -> Spec:
         "field": "line", "type": "nominal", "sort": heads, "title": None,
         "scale": {"domain": heads},
         "axis": {"labelLimit": 260, "ticks": False, "domain": False, "grid": True,
-                 "gridDash": [1, 0], "bandPosition": 0},
+                 "tickBand": "extent"},
     }  # fmt: skip
     layers = [
         layer(style, "text", rows, {"x": across, "y": down, "text": {"field": field}}, dy=dy)

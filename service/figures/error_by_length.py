@@ -96,7 +96,7 @@ def draw_wrong_outputs(evidence: Evidence) -> Figure:
          "mean": best["value"], "least": None, "greatest": None, "seeds": FREIVALDS_RUNS}
     ]  # fmt: skip
     tested = sorted({row["sequences"] for row in _tests(evidence, chosen)})
-    scaled = "" if tested == [SEQUENCES] else f", scaled from {number(tested[0])} to {number(tested[-1])}"
+    scaled = "" if tested == [SEQUENCES] else f", scaled from {' and '.join(map(number, tested))}"
     return Figure(
         name="dngpu-figure6",
         title=f"Wrong outputs of {SEQUENCES} by length",
@@ -164,7 +164,7 @@ def _chart(rows: Sequence[Row], paper: Sequence[Row], title: str, *, count: bool
         "length",
         "length (symbols)",
         scale={"type": "log", "domain": [min(lengths), max(lengths)], "nice": False},
-        axis={"format": "d", "tickCount": 6, "labelOverlap": True},
+        axis={"format": "d", "values": drawing.log_ticks(min(lengths), max(lengths))},
     )
     up = drawing.share("value", title)
     if count:
@@ -177,13 +177,10 @@ def _chart(rows: Sequence[Row], paper: Sequence[Row], title: str, *, count: bool
     told = [drawing.tip("series"), drawing.tip("length"), drawing.tip("value", "mean", ".4~g"),
             drawing.tip("low", "least", ".4~g"), drawing.tip("high", "greatest", ".4~g"),
             drawing.tip("seeds")]  # fmt: skip
-    place = {"x": across, "y": up}
-    last = {row["series"]: row for row in points}
     layers = [
         *drawing.bands(shown, across, up, drawing.series(labels), tooltip=told),
-        drawing.layer("published", "point", points, {**place, "tooltip": told[:3]}, shape="diamond", filled=True),
-        drawing.layer("published-label", "text", list(last.values()), {**place, "text": {"field": "series"}}, align="right", dx=-8, dy=12),
-    ]  # fmt: skip
+        *drawing.published_points(points, across, up, tooltip=told[:3]),
+    ]
     return drawing.alone(drawing.panel("", layers, width=480, height=280))
 
 
@@ -197,7 +194,12 @@ def draw_kaiser_errors(evidence: Evidence) -> Figure:
     """Errors of each model by task and length, beside Kaiser's tables."""
     chosen = choose_lengths(evidence)
     ours = _errors(evidence, chosen)
-    told = {(task, length, model): (value, source) for task, length, model, value, source in _kaiser()}
+    tasks = {task for task, _, _ in ours}
+    told = {
+        (task, length, model): (value, source)
+        for task, length, model, value, source in _kaiser()
+        if task in tasks
+    }
     lines = sorted({(task, length) for task, length, _ in (*ours, *told)})
     models = [name for name in FAMILIES.values() if any(model == name for _, _, model in (*ours, *told))]
     rows = [

@@ -65,6 +65,8 @@ def printed(figure: Figure) -> Spec:
             "style": "caption",
             "offset": 14,
         },
+        # A legend stays with its panel, below the title.
+        "resolve": {"scale": {"color": "independent"}, "legend": {"color": "independent"}},
         "vconcat": [
             {"title": {"text": figure.title, "anchor": "start", "style": "heading"}, **chart}
         ],

@@ -209,16 +209,16 @@ def _smoothing(facts: Sequence[Bands]) -> str:
     if any(one.smoothed for one in facts):
         return (
             "Each seed's curve is smoothed as in the source (Savitzky and Golay, "
-            f"{WINDOW} points, degree {DEGREE}).{left_out}"
+            f"{WINDOW} points, degree {DEGREE}), kept within 0 and 1.{left_out}"
         )
     return f"Not smoothed: no curve has more than {WINDOW} points.{left_out}"
 
 
 def _chart(panels: Sequence[Panel], rows: Sequence[Row], last_step: int) -> Spec:
     across = drawing.steps(last_step)
-    labels = list(dict.fromkeys(series.label for one in panels for series in one.series))
     drawn = []
     for one in panels:
+        labels = [series.label for series in one.series]
         own = [
             {"step": row["step"], "series": row["series"], "value": row["mean"], "low": row["least"],
              "high": row["greatest"], "seeds": row["seeds"]}
@@ -229,7 +229,7 @@ def _chart(panels: Sequence[Panel], rows: Sequence[Row], last_step: int) -> Spec
         told = [drawing.tip("series"), drawing.tip("step", None, ","), drawing.tip("value", "mean", ".3f"),
                 drawing.tip("low", "best seed", ".3f"), drawing.tip("high", "worst seed", ".3f"),
                 drawing.tip("seeds")]  # fmt: skip
-        layers = drawing.bands(own, across, up, drawing.series(labels), tooltip=told)
+        layers = drawing.bands(own, across, up, drawing.series(labels, columns=2), tooltip=told)
         drawn.append(drawing.panel(one.title, layers))
     return drawing.together(drawn, columns=2)
 

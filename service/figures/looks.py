@@ -16,8 +16,8 @@ from service.formats import interval, percent
 COLUMNS = (
     "series", "looks", "tasks", "counted", "diverged", "succeeded", "fraction", "low", "high",
 )  # fmt: skip
-#: Series drawn; the CSV has all.
-MOST_SERIES = 6
+#: Series drawn, a panel each; the CSV has all.
+MOST_SERIES = 12
 #: Numbers of looks shown of a long record of tests.
 MOST_LOOKS = 40
 
@@ -129,11 +129,14 @@ def _chart(rows: Sequence[Row], labels: Sequence[str]) -> Spec:
         "looks",
         "number m of last tests looked at",
         scale={"type": "log", "domain": [1, max(2, most)], "nice": False},
-        axis={"format": "d", "tickCount": 6, "labelOverlap": True},
+        axis={"format": "d", "values": drawing.log_ticks(1, most)},
     )
     up = drawing.share("value", "fraction of seeds that count")
-    shown = [{**row, "value": row["fraction"]} for row in rows]
-    told = [drawing.tip("series"), drawing.tip("looks"), drawing.tip("succeeded"),
-            drawing.tip("counted"), drawing.tip("value", "fraction", ".3f")]  # fmt: skip
-    layers = drawing.bands(shown, across, up, drawing.series(labels), tooltip=told)
-    return drawing.alone(drawing.panel("", layers, width=480, height=280))
+    told = [drawing.tip("looks"), drawing.tip("succeeded"), drawing.tip("counted"),
+            drawing.tip("value", "fraction", ".3f")]  # fmt: skip
+    panels = []
+    for name in labels:
+        own = [{**row, "value": row["fraction"]} for row in rows if row["series"] == name]
+        layers = drawing.bands(own, across, up, drawing.series([name]), tooltip=told)
+        panels.append(drawing.panel(name, layers, width=200, height=150))
+    return drawing.together(panels, columns=min(3, len(panels)))

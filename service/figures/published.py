@@ -46,7 +46,7 @@ def _value(cell: str) -> Any:
     if cell in ("True", "False"):
         return cell == "True"
     # Digits of an answer stay text: its zeros count.
-    if len(cell) > 20:
+    if cell.isdigit() and len(cell) > 20:
         return cell
     for kind in (int, float):
         try:

@@ -63,7 +63,8 @@ def _smoothed(curve: Mapping[float, float]) -> Mapping[float, float]:
         return curve
     places = sorted(curve)
     found = savgol_filter([curve[x] for x in places], WINDOW, DEGREE)
-    return dict(zip(places, map(float, found), strict=True))
+    # A line through the last points of a falling curve ends below what a share can be.
+    return {x: min(1.0, max(0.0, float(y))) for x, y in zip(places, found, strict=True)}
 
 
 def curves_of(points: Sequence[Row], *, untested_is_wrong: bool = False) -> dict[int, dict[float, float]]:
