@@ -28,7 +28,7 @@ from db.paging import Row, rows_of
 _IDS = 500
 
 
-def test_summaries(
+def task_summaries(
     conn: Connection,
     sweep_id: str,
     *,

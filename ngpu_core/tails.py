@@ -17,8 +17,8 @@ from scipy.stats import chi2
 
 from ngpu_core.statistics import Estimate, Interval, survival_curve, tail_exponent
 
-#: Seeds with a threshold in the tail at least, and the span of lengths they cover as a factor: a line
-#: through less shows nothing.
+#: Seeds with a threshold in the tail at least, and the factor of lengths they span: a line through
+#: less shows nothing.
 LEAST_TAIL, LEAST_SPAN = 5, 2
 #: Resamples behind an interval.
 RESAMPLES = 2000
@@ -57,7 +57,11 @@ def fit_tail(
     failed = sorted(t for t, c in zip(thresholds, censored, strict=True) if not c)
     longest = max(thresholds, default=0)
     starts = sorted(
-        {t for t in failed[: max(0, len(failed) - LEAST_TAIL + 1)] if 1 <= t <= longest / LEAST_SPAN}
+        {
+            t
+            for t in failed[: max(0, len(failed) - LEAST_TAIL + 1)]
+            if 1 <= t <= longest / LEAST_SPAN
+        }
     )
     if not starts:
         raise ValueError(
@@ -100,8 +104,8 @@ def seeds_for_length(
 ) -> Estimate:
     """How many seeds one must train, on average, for one that carries so far.
 
-    The interval is that of the bootstrap: seeds drawn again with replacement, the tail's start kept.
-    It says how sure the fit is, not whether a power law holds so far out.
+    The interval is that of the bootstrap: seeds drawn again with replacement, the tail's start
+    kept. It says how sure the fit is, not whether a power law holds so far out.
 
     Args:
         thresholds: each seed's threshold, or the longest length it was tested at.
@@ -118,7 +122,9 @@ def seeds_for_length(
     sums = np.array(
         [
             [column[drawn].sum() for column in (in_tail, in_tail & ~marks, reach)]
-            for drawn in (generator.integers(0, len(lengths), len(lengths)) for _ in range(resamples))
+            for drawn in (
+                generator.integers(0, len(lengths), len(lengths)) for _ in range(resamples)
+            )
         ]
     )
     shares, failed, exposure = sums.T

@@ -1,4 +1,4 @@
-"""Charts on white paper: the styles that the dashboard's charts and the figures name, in colours."""
+"""Charts on white paper: the styles that the charts and figures name, in fixed colours."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -52,7 +52,10 @@ def list_figures(
 ) -> Page[FigureSummary]:
     """Every figure: what it shows, where it is from, what it needs."""
     evidence = None if sweep is None else read_evidence(conn, [sweep])
-    items = [_summary(one, None if evidence is None else one.missing(evidence)) for one in FIGURES.values()]
+    items = [
+        _summary(one, None if evidence is None else one.missing(evidence))
+        for one in FIGURES.values()
+    ]
     return Page(items=items, next_cursor=None)
 
 

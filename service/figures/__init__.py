@@ -1,1 +1,1 @@
-"""Every table and figure of the sources, drawn from the record, the published values beside ours."""
+"""Every table and figure of the sources, drawn from the record, published values beside ours."""

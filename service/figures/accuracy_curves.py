@@ -28,7 +28,8 @@ def choose_diagonal(evidence: Evidence) -> list[Configuration]:
     """The diagonal models, and the plain ones tested beside them on the same operation."""
     if not any(one.family == DIAGONAL for one in evidence.configurations):
         raise Missing(
-            "no configuration is of the diagonal Neural GPU: set model.family to diagonal_neural_gpu"
+            "no configuration is of the diagonal Neural GPU: set model.family to "
+            "diagonal_neural_gpu"
         )
     return list(evidence.configurations)
 
@@ -57,7 +58,9 @@ def choose_dropouts(evidence: Evidence) -> list[Configuration]:
         for one in found
     }
     if len(settings) < 2:
-        raise Missing("the configurations do not differ in dropout: give the grid an axis that sets it")
+        raise Missing(
+            "the configurations do not differ in dropout: give the grid an axis that sets it"
+        )
     return found
 
 
@@ -98,7 +101,8 @@ class Accuracy:
             name=self.name,
             title=self.title,
             caption=(
-                f"Share of right symbols at length {length}: the mean over seeds, and a band from the "
+                f"Share of right symbols at length {length}: the mean over seeds, and a band from "
+                "the "
                 "worst to the best seed. Not smoothed.",
                 *([_clock(evidence, chosen)] if self.in_minutes else []),
                 *(_reached(evidence, label, one) for label, one in series.items()),
@@ -144,9 +148,14 @@ class Accuracy:
             for row in rows
         ]
         points = [{**row, "value": row["mean"]} for row in near]
-        told = [drawing.tip("series"), drawing.tip(field, None, ",.4~g"), drawing.tip("value", "mean", ".3f"),
-                drawing.tip("low", "worst seed", ".3f"), drawing.tip("high", "best seed", ".3f"),
-                drawing.tip("seeds")]  # fmt: skip
+        told = [
+            drawing.tip("series"),
+            drawing.tip(field, None, ",.4~g"),
+            drawing.tip("value", "mean", ".3f"),
+            drawing.tip("low", "worst seed", ".3f"),
+            drawing.tip("high", "best seed", ".3f"),
+            drawing.tip("seeds"),
+        ]
         layers = [
             *drawing.bands(shown, across, up, drawing.series(labels), tooltip=told),
             *drawing.published_points(points, across, up, tooltip=told[:3]),
@@ -177,7 +186,11 @@ def _reached(evidence: Evidence, label: str, one: Configuration) -> str:
     if not n:
         return f"{label}: no seed counted."
     band = fraction_interval(len(first), n)
-    said = f"{label}: {len(first)}/{n} seeds reach {100 * GOAL:g} % at some test ({interval(band.low, band.high)})"
+    said = (
+        f"{label}: {len(first)}/{n} seeds reach {100 * GOAL:g} % at some test "
+        f"({interval(band.low, band.high)})"
+    )
+    f"({interval(band.low, band.high)})"
     if not first:
         return f"{said}."
     at = f"after {number(median(first))} steps in the median"
@@ -188,7 +201,8 @@ def _clock(evidence: Evidence, chosen: Sequence[Configuration]) -> str:
     runs: list[Any] = evidence.runs_of(chosen)
     places = sorted({f"{run['engine']} on {run['host']}" for run in runs if run["engine"]})
     return (
-        "A step's minutes are the mean time a step over the configuration's seeds, of which those of "
+        "A step's minutes are the mean time a step over the configuration's seeds, of which those "
+        "of "
         f"a pack share one clock. Computed by {', '.join(places[:4]) or 'an engine not recorded'}."
     )
 
@@ -227,6 +241,7 @@ def coded_decimals_claim() -> str:
     k = round(share * FREIVALDS_RUNS)
     band = fraction_interval(k, FREIVALDS_RUNS)
     return (
-        f"Published ({SOURCES['freivalds2017_claims']}): {k} of {FREIVALDS_RUNS} seeds below 1 % error "
+        f"Published ({SOURCES['freivalds2017_claims']}): {k} of {FREIVALDS_RUNS} seeds below 1 % "
+        "error "
         f"({interval(band.low, band.high)}), 192 maps, trained to 5 digits, tested at 50."
     )

@@ -71,7 +71,9 @@ def carry_rows(
     """
     by_id = {one.id: one for one in configurations}
     owner = {
-        run["seed_run_id"]: by_id[run["configuration_id"]] for run in runs if run["state"] in COUNTED
+        run["seed_run_id"]: by_id[run["configuration_id"]]
+        for run in runs
+        if run["state"] in COUNTED
     }
     labels = {one.id: _label(one, configurations) for one in configurations}
     found: dict[tuple[int, str, str, int], list[Row]] = {}

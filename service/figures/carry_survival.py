@@ -125,7 +125,11 @@ def _line(group: Group, fit: TailFit) -> Iterable[Row]:
 
 def published_points() -> list[tuple[int, float]]:
     """The points the source states: (length, fraction of seeds that carry at least so far)."""
-    stated = [row for row in published("price2016_figure6_right") if row["statement"] in ("at least", f"best of {CARRY_RUNS} seeds")]
+    stated = [
+        row
+        for row in published("price2016_figure6_right")
+        if row["statement"] in ("at least", f"best of {CARRY_RUNS} seeds")
+    ]
     return [(row["carry_length"], row["fraction_of_seeds"]) for row in stated]
 
 
@@ -172,7 +176,8 @@ def _caption(
     censored = sum(sum(one.censored) for one in groups)
     untested = sum(run["state"] == "diverged" for run in runs)
     return (
-        "The share of seeds whose carry threshold, the shortest carry at which half the answers are "
+        "The share of seeds whose carry threshold, the shortest carry at which half the answers "
+        "are "
         "wrong, is at least k.",
         "Product-limit estimate (Kaplan and Meier) with a pointwise 95 % score band; "
         f"{censored} seeds right at the longest carry tested ({digits(limits[-1])}) are "
@@ -220,7 +225,11 @@ def _chart(
 ) -> Spec:
     longest = max([ASKED if lines else 0, 112, *(one.limit for one in groups)])
     least = min(
-        [1 / CARRY_RUNS, *(row["low"] for row in rows if row["low"]), *(row["share"] for row in lines if row["carry_length"] < ASKED)]
+        [
+            1 / CARRY_RUNS,
+            *(row["low"] for row in rows if row["low"]),
+            *(row["share"] for row in lines if row["carry_length"] < ASKED),
+        ]
     )
     bottom = 10.0 ** -len(str(int(1 / max(least, 1e-6))))
     across = drawing.x(
@@ -233,20 +242,48 @@ def _chart(
         "share",
         "share of seeds with threshold ≥ k",
         scale={"type": "log", "domain": [bottom, 1], "clamp": True, "nice": False},
-        axis={"format": "~g", "values": [10.0**-power for power in range(9) if 10.0**-power >= bottom]},
+        axis={
+            "format": "~g",
+            "values": [10.0**-power for power in range(9) if 10.0**-power >= bottom],
+        },
     )
     labels = [one.label for one in groups]
     colour = drawing.series(labels)
     shown = [{**row, "low": max(row["low"], bottom)} for row in rows if row["share"] > 0]
     # A curve that has reached 0 falls out of the chart there.
-    told = [drawing.tip("series"), drawing.tip("carry_length", "k"), drawing.tip("share", None, ".3~g"), drawing.tip("seeds", "seeds at least so far")]
+    told = [
+        drawing.tip("series"),
+        drawing.tip("carry_length", "k"),
+        drawing.tip("share", None, ".3~g"),
+        drawing.tip("seeds", "seeds at least so far"),
+    ]
     place = {"x": across, "y": up}
     layers = [
-        drawing.layer("spread", "area", shown, {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}, "color": colour}, interpolate="step-before"),
-        drawing.layer("series", "line", shown, {**place, "color": colour}, interpolate="step-before"),
+        drawing.layer(
+            "spread",
+            "area",
+            shown,
+            {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}, "color": colour},
+            interpolate="step-before",
+        ),
+        drawing.layer(
+            "series", "line", shown, {**place, "color": colour}, interpolate="step-before"
+        ),
         drawing.layer("hover", "circle", shown, {**place, "color": colour, "tooltip": told}),
-        drawing.layer("fit", "line", [row for row in lines if row["share"] >= bottom], {**place, "color": colour}),
-        drawing.layer("published-whisker", "rule", paper, {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}}),
-        drawing.layer("published", "point", paper, {**place, "tooltip": told}, shape="diamond", filled=True),
+        drawing.layer(
+            "fit",
+            "line",
+            [row for row in lines if row["share"] >= bottom],
+            {**place, "color": colour},
+        ),
+        drawing.layer(
+            "published-whisker",
+            "rule",
+            paper,
+            {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}},
+        ),
+        drawing.layer(
+            "published", "point", paper, {**place, "tooltip": told}, shape="diamond", filled=True
+        ),
     ]
     return drawing.alone(drawing.panel("", layers, width=520, height=320))

@@ -22,7 +22,9 @@ OURS, PUBLISHED = "ours", "published"
 _LINE, _ROW = 50, 40
 
 
-def layer(style: str, mark: str, rows: Sequence[Row], encoding: Mapping[str, Any], **more: Any) -> Spec:
+def layer(
+    style: str, mark: str, rows: Sequence[Row], encoding: Mapping[str, Any], **more: Any
+) -> Spec:
     """One mark over some rows."""
     return {
         "data": {"values": [_rounded(row) for row in rows]},
@@ -87,7 +89,13 @@ def series(
     labels: Sequence[str], title: str | None = None, field: str = "series", *, columns: int = 3
 ) -> Spec:
     """The colour of a series; a single one needs no legend."""
-    legend = {"orient": "top", "title": title, "symbolType": "stroke", "columns": columns, "labelLimit": 260}
+    legend = {
+        "orient": "top",
+        "title": title,
+        "symbolType": "stroke",
+        "columns": columns,
+        "labelLimit": 260,
+    }
     return {
         "field": field,
         "type": "nominal",
@@ -103,15 +111,25 @@ def bands(
     """Lines with a band around each: rows have `value`, `low`, `high` and the series' field."""
     low = {**up, "field": "low"}
     return [
-        layer("spread", "area", rows, {"x": across, "y": low, "y2": {"field": "high"}, "color": colour}),
+        layer(
+            "spread",
+            "area",
+            rows,
+            {"x": across, "y": low, "y2": {"field": "high"}, "color": colour},
+        ),
         layer("series", "line", rows, {"x": across, "y": up, "color": colour}),
         layer(
-            "hover", "circle", rows, {"x": across, "y": up, "color": colour, "tooltip": list(tooltip)}
+            "hover",
+            "circle",
+            rows,
+            {"x": across, "y": up, "color": colour, "tooltip": list(tooltip)},
         ),
     ]
 
 
-def published_points(rows: Sequence[Row], across: Spec, up: Spec, *, tooltip: Sequence[Spec]) -> list[Spec]:
+def published_points(
+    rows: Sequence[Row], across: Spec, up: Spec, *, tooltip: Sequence[Spec]
+) -> list[Spec]:
     """Published values as diamonds, each named beside it; rows have `series`.
 
     Args:
@@ -127,7 +145,14 @@ def published_points(rows: Sequence[Row], across: Spec, up: Spec, *, tooltip: Se
     field = across["field"]
     named: dict[str, Row] = {row["series"]: row for row in rows}
     layers = [
-        layer("published", "point", rows, {**place, "tooltip": list(tooltip)}, shape="diamond", filled=True)
+        layer(
+            "published",
+            "point",
+            rows,
+            {**place, "tooltip": list(tooltip)},
+            shape="diamond",
+            filled=True,
+        )
     ]
     for align, dx, some in (
         ("left", 8, [row for row in named.values() if row[field] <= middle]),
@@ -173,18 +198,13 @@ def intervals(
     layers: list[Spec] = []
     for source, point in ((OURS, "circle"), (PUBLISHED, "diamond")):
         some = [row for row in rows if row["source"] == source and row["value"] is not None]
+        counts = {**place, "x": {"value": width + 6}, "text": {"field": "counts"}}
+        spot = {**place, "x": {**across, "field": "value"}, "tooltip": told}
         layers += [
             layer(f"{source}-whisker", "rule", some, ends),
-            layer(
-                source, "point", some, {**place, "x": {**across, "field": "value"}, "tooltip": told},
-                shape=point, filled=True,
-            ),
-            layer(
-                f"{source}-label", "text", some,
-                {**place, "x": {"value": width + 6}, "text": {"field": "counts"}},
-                align="left", baseline="middle",
-            ),
-        ]  # fmt: skip
+            layer(source, "point", some, spot, shape=point, filled=True),
+            layer(f"{source}-label", "text", some, counts, align="left", baseline="middle"),
+        ]
     # A line of which nothing is known yet still stands.
     layers.append(layer("hover", "point", [{"label": label} for label in labels], {"y": line}))
     return panel(title, layers, width=width, height=_ROW * max(1, len(labels)))
@@ -193,7 +213,13 @@ def intervals(
 def table_chart(table: Table, *, column: int = 150) -> Spec:
     """A table for print: each cell its text, its note, and the published value below."""
     rows = [
-        {"line": head, "column": name, "text": cell.text, "note": cell.note, "paper": cell.published}
+        {
+            "line": head,
+            "column": name,
+            "text": cell.text,
+            "note": cell.note,
+            "paper": cell.published,
+        }
         for head, cells in table.lines
         for name, cell in zip(table.heads, cells, strict=True)
     ]
@@ -212,7 +238,11 @@ def table_chart(table: Table, *, column: int = 150) -> Spec:
     }  # fmt: skip
     layers = [
         layer(style, "text", rows, {"x": across, "y": down, "text": {"field": field}}, dy=dy)
-        for style, field, dy in (("cell", "text", -12), ("cell-note", "note", 3), ("published-label", "paper", 16))
+        for style, field, dy in (
+            ("cell", "text", -12),
+            ("cell-note", "note", 3),
+            ("published-label", "paper", 16),
+        )
     ]
     return {
         "autosize": "pad",

@@ -68,7 +68,10 @@ def draw_accuracy(evidence: Evidence) -> Figure:
         caption=(
             "Share of right symbols at each length at the last test: the mean over seeds, and a "
             "band from the worst to the best seed.",
-            *_far(rows, _values(evidence, chosen, lambda row: 1 - row["wrong_symbols"] / row["symbols"])),
+            *_far(
+                rows,
+                _values(evidence, chosen, lambda row: 1 - row["wrong_symbols"] / row["symbols"]),
+            ),
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
             "Published (ochre): of 5 diagonal models all are above 90 % and 2 above 99 % at length "
@@ -102,10 +105,12 @@ def draw_wrong_outputs(evidence: Evidence) -> Figure:
         title=f"Wrong outputs of {SEQUENCES} by length",
         caption=(
             f"Sequences with any wrong symbol, of {SEQUENCES}{scaled}, at the last test: the mean "
-            "over seeds, and a band from the best to the worst seed. Above 1 the axis is logarithmic.",
+            "over seeds, and a band from the best to the worst seed. Above 1 the axis is "
+            "logarithmic.",
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
-            f"Published (ochre; {SOURCES['freivalds2017_claims']}): {best['value']} of {SEQUENCES} at "
+            f"Published (ochre; {SOURCES['freivalds2017_claims']}): {best['value']} of {SEQUENCES} "
+            "at "
             "length 4001, the best of 5 seeds.",
             captions.origin(evidence),
         ),
@@ -152,7 +157,9 @@ def _far(rows: Sequence[Row], values: Mapping[tuple[str, int], list[float]]) -> 
         for bound in (0.9, 0.99):
             k = sum(value > bound for value in seeds)
             band = fraction_interval(k, len(seeds))
-            parts.append(f"{k}/{len(seeds)} above {100 * bound:g} % ({interval(band.low, band.high)})")
+            parts.append(
+                f"{k}/{len(seeds)} above {100 * bound:g} % ({interval(band.low, band.high)})"
+            )
         said.append(f"{name} at length {number(length)}: {', '.join(parts)}.")
     return said
 
@@ -168,8 +175,12 @@ def _chart(rows: Sequence[Row], paper: Sequence[Row], title: str, *, count: bool
     )
     up = drawing.share("value", title)
     if count:
-        up = drawing.y("value", title, scale={"type": "symlog", "domain": [0, SEQUENCES], "nice": False},
-                       axis={"values": [0, 1, 4, 16, 64, 256, SEQUENCES]})  # fmt: skip
+        up = drawing.y(
+            "value",
+            title,
+            scale={"type": "symlog", "domain": [0, SEQUENCES], "nice": False},
+            axis={"values": [0, 1, 4, 16, 64, 256, SEQUENCES]},
+        )
     shown = [
         {**row, "value": row["mean"], "low": row["least"], "high": row["greatest"]} for row in rows
     ]
@@ -201,7 +212,9 @@ def draw_kaiser_errors(evidence: Evidence) -> Figure:
         if task in tasks
     }
     lines = sorted({(task, length) for task, length, _ in (*ours, *told)})
-    models = [name for name in FAMILIES.values() if any(model == name for _, _, model in (*ours, *told))]
+    models = [
+        name for name in FAMILIES.values() if any(model == name for _, _, model in (*ours, *told))
+    ]
     rows = [
         _kaiser_row(task, length, model, ours, told)
         for task, length in lines
@@ -213,7 +226,7 @@ def draw_kaiser_errors(evidence: Evidence) -> Figure:
         heads=tuple(models),
         lines=tuple(
             (
-                f"{task}, {number(length)}",
+                _line_name(task, length),
                 tuple(_kaiser_cell(found.get((task, length, model))) for model in models),
             )
             for task, length in lines
@@ -224,12 +237,15 @@ def draw_kaiser_errors(evidence: Evidence) -> Figure:
         title="Sequence error by task and length",
         caption=(
             "Sequences with any wrong symbol at the last test: the best seed, and the median over "
-            "seeds. Arithmetic is counted in digits of each number, as in the source, other tasks in "
+            "seeds. Arithmetic is counted in digits of each number, as in the source, other tasks "
+            "in "
             "symbols.",
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
-            f"Published: {SOURCES['kaiser_slides_errors']}; {SOURCES['kaiser2016_table1']}, which gives "
-            "the best of 729 runs of tuning, so it is to be held against our best seed. No interval "
+            f"Published: {SOURCES['kaiser_slides_errors']}; {SOURCES['kaiser2016_table1']}, which "
+            "gives "
+            "the best of 729 runs of tuning, so it is to be held against our best seed. No "
+            "interval "
             "can be given for it.",
             captions.origin(evidence),
         ),
@@ -237,7 +253,12 @@ def draw_kaiser_errors(evidence: Evidence) -> Figure:
         columns=KAISER_COLUMNS,
         rows=rows,
         table=table,
+        only_table=True,
     )
+
+
+def _line_name(task: str, length: int) -> str:
+    return f"{task}, {number(length)} {'digits' if ' ' in task else 'symbols'}"
 
 
 def _errors(

@@ -87,11 +87,11 @@ class Evidence:
         return next(one for one in self.sweeps if one["id"] == configuration.sweep_id)
 
     def tests(self, *, worst_task: bool = False) -> list[Row]:
-        """`measurements.test_summaries`, by the rule of each sweep."""
+        """`measurements.task_summaries`, by the rule of each sweep."""
         found: list[Row] = []
         for sweep in self.sweeps:
             rule = {key: sweep[f"success_{key}"] for key in ("length", "below", "metric")}
-            found += measurements.test_summaries(
+            found += measurements.task_summaries(
                 self.conn, sweep["id"], **rule, worst_task=worst_task
             )
         return self._kept(found)

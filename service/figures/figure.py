@@ -43,6 +43,8 @@ class Figure:
     columns: tuple[str, ...]
     rows: Sequence[Row]
     table: Table | None = None
+    #: The chart is the table, drawn for print.
+    only_table: bool = False
 
     @property
     def label(self) -> str:

@@ -46,12 +46,20 @@ def written(figure: Figure, format_: Format) -> bytes:
         return json.dumps(whole, ensure_ascii=False, allow_nan=False).encode()
     import vl_convert
 
-    options = {"config": dict(LOOK), "vl_version": _VEGALITE, "allowed_base_urls": []}
+    config = dict(LOOK)
+    # Nothing is fetched: what a chart shows is in it.
     if format_ is Format.SVG:
-        return vl_convert.vegalite_to_svg(spec, **options).encode()
+        drawn = vl_convert.vegalite_to_svg(
+            spec, vl_version=_VEGALITE, config=config, allowed_base_urls=[]
+        )
+        return drawn.encode()
     if format_ is Format.PNG:
-        return bytes(vl_convert.vegalite_to_png(spec, scale=_SCALE, **options))
-    return bytes(vl_convert.vegalite_to_pdf(spec, **options))
+        return vl_convert.vegalite_to_png(
+            spec, vl_version=_VEGALITE, config=config, scale=_SCALE, allowed_base_urls=[]
+        )
+    return vl_convert.vegalite_to_pdf(
+        spec, vl_version=_VEGALITE, config=config, allowed_base_urls=[]
+    )
 
 
 def printed(figure: Figure) -> Spec:

@@ -3,7 +3,7 @@
 Figures 3, 4, 5 and 7 of Price et al.: the mean over seeds with a band from the best to the worst.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from service.figures import captions, drawing
@@ -97,7 +97,9 @@ def figure5_panels(evidence: Evidence) -> list[Panel]:
         raise Missing("no configuration trains expressions: set training.tasks to [bexpra]")
     return [
         Panel(
-            title=_WORDS[kind], kind=kind, series=_grouped(ours, lambda one: f"{one.filters} filters")
+            title=_WORDS[kind],
+            kind=kind,
+            series=_grouped(ours, lambda one: f"{one.filters} filters"),
         )
         for kind in (TRAINING, TEST)
     ]
@@ -143,19 +145,23 @@ def draw_curves(
 
     def draw(evidence: Evidence) -> Figure:
         chosen = panels(evidence)
-        rows = [row for one in chosen for row in _rows(evidence, one)]
+        drawn = [
+            (panel, series, _bands(evidence, panel, series))
+            for panel in chosen
+            for series in panel.series
+        ]
+        rows = [row for panel, series, found in drawn for row in _rows(panel, series, found)]
         if not rows:
             raise Missing("no seed run has been measured yet")
         configurations = _configurations(chosen)
         runs = evidence.runs_of(configurations)
-        facts = [_bands(evidence, one, series) for one in chosen for series in one.series]
         return Figure(
             name=name,
             title=title,
             caption=(
                 "Sequence error against training step: the mean over seeds, and a band from the "
                 "best to the worst seed.",
-                _smoothing(facts),
+                _smoothing([found for _, _, found in drawn]),
                 captions.counts(runs),
                 captions.conditions(configurations),
                 about,
@@ -169,20 +175,19 @@ def draw_curves(
     return draw
 
 
-def _rows(evidence: Evidence, panel: Panel) -> Iterable[Row]:
-    for series in panel.series:
-        for row in _bands(evidence, panel, series).rows:
-            yield {
-                "panel": panel.title,
-                "series": series.label,
-                "kind": panel.kind,
-                "task": series.task,
-                "step": row["x"],
-                "mean": row["value"],
-                "least": row["low"],
-                "greatest": row["high"],
-                "seeds": row["seeds"],
-            }
+def _rows(panel: Panel, series: Series, found: Bands) -> Iterable[Row]:
+    for row in found.rows:
+        yield {
+            "panel": panel.title,
+            "series": series.label,
+            "kind": panel.kind,
+            "task": series.task,
+            "step": row["x"],
+            "mean": row["value"],
+            "least": row["low"],
+            "greatest": row["high"],
+            "seeds": row["seeds"],
+        }
 
 
 def _bands(evidence: Evidence, panel: Panel, series: Series) -> Bands:
@@ -220,15 +225,19 @@ def _chart(panels: Sequence[Panel], rows: Sequence[Row], last_step: int) -> Spec
     for one in panels:
         labels = [series.label for series in one.series]
         own = [
-            {"step": row["step"], "series": row["series"], "value": row["mean"], "low": row["least"],
-             "high": row["greatest"], "seeds": row["seeds"]}
+            {**row, "value": row["mean"], "low": row["least"], "high": row["greatest"]}
             for row in rows
             if row["panel"] == one.title
-        ]  # fmt: skip
+        ]
         up = drawing.share("value", _WORDS[one.kind])
-        told = [drawing.tip("series"), drawing.tip("step", None, ","), drawing.tip("value", "mean", ".3f"),
-                drawing.tip("low", "best seed", ".3f"), drawing.tip("high", "worst seed", ".3f"),
-                drawing.tip("seeds")]  # fmt: skip
+        told = [
+            drawing.tip("series"),
+            drawing.tip("step", None, ","),
+            drawing.tip("value", "mean", ".3f"),
+            drawing.tip("low", "best seed", ".3f"),
+            drawing.tip("high", "worst seed", ".3f"),
+            drawing.tip("seeds"),
+        ]
         layers = drawing.bands(own, across, up, drawing.series(labels, columns=2), tooltip=told)
         drawn.append(drawing.panel(one.title, layers))
     return drawing.together(drawn, columns=2)
@@ -246,17 +255,17 @@ def _grouped(
     name: Callable[[Configuration], str],
     task: Callable[[Configuration], str] = lambda one: one.target,
 ) -> tuple[Series, ...]:
-    groups: dict[Hashable, list[Configuration]] = {}
+    groups: dict[tuple[str, str], list[Configuration]] = {}
     for one in sorted(configurations, key=lambda one: one.filters):
         groups.setdefault((name(one), task(one)), []).append(one)
-    many = len({label for label, _ in groups}) < len(groups)  # type: ignore[misc]
+    many = len({label for label, _ in groups}) < len(groups)
     return tuple(
         Series(
-            label=f"{key[0]} · {key[1]}" if many else key[0],  # type: ignore[index]
+            label=f"{label} · {aimed}" if many else label,
             configurations=tuple(members),
-            task=key[1],  # type: ignore[index]
+            task=aimed,
         )
-        for key, members in groups.items()
+        for (label, aimed), members in groups.items()
     )
 
 

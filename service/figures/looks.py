@@ -36,7 +36,8 @@ def draw_ever_final(evidence: Evidence) -> Figure:
         name="ever-final",
         title="Ever and final: how many looks a success may take",
         caption=(
-            "A seed counts if any of its last m tests was below the bound. At m = 1 that is the rule "
+            "A seed counts if any of its last m tests was below the bound. At m = 1 that is the "
+            "rule "
             "final, at all tests the rule ever, which the sources use: it grows with how often one "
             "looks.",
             captions.rules(evidence),
@@ -71,7 +72,7 @@ def _rows(
     configurations: Sequence[Configuration],
     tests: Mapping[int, Row],
 ) -> list[dict[str, Any]]:
-    strata = {one.id: [] for one in configurations}  # type: dict[int, list[float | None]]
+    strata: dict[int, list[float | None]] = {one.id: [] for one in configurations}
     diverged, most = 0, 0
     for run in evidence.runs_of(configurations):
         if run["state"] not in COUNTED:
@@ -84,9 +85,7 @@ def _rows(
     counted = [stratum for stratum in strata.values() if stratum]
     if not counted:
         return []
-    return [
-        _row(label, looks, counted, diverged) for looks in _numbers(most) if looks
-    ]
+    return [_row(label, looks, counted, diverged) for looks in _numbers(most) if looks]
 
 
 def _row(
@@ -118,7 +117,8 @@ def _ends(name: str, rows: Sequence[Row]) -> str:
     final, ever = own[0], own[-1]
 
     def told(row: Row) -> str:
-        return f"{row['succeeded']}/{row['counted']} = {percent(row['fraction'])} ({interval(row['low'], row['high'])})"
+        counted = f"{row['succeeded']}/{row['counted']}"
+        return f"{counted} = {percent(row['fraction'])} ({interval(row['low'], row['high'])})"
 
     return f"{name}: final {told(final)}; ever, in {ever['looks']} tests, {told(ever)}."
 

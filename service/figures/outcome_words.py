@@ -79,6 +79,7 @@ class Words:
             columns=COLUMNS,
             rows=rows,
             table=table,
+            only_table=True,
         )
 
 
@@ -148,7 +149,11 @@ def _row(
     counted = [run for run in runs if run["state"] in COUNTED]
     judged = [
         next(
-            (row for row in tests.get(run["seed_run_id"], ()) if row["task"] == target[run["configuration_id"]]),
+            (
+                row
+                for row in tests.get(run["seed_run_id"], ())
+                if row["task"] == target[run["configuration_id"]]
+            ),
             None,
         )
         for run in counted

@@ -113,38 +113,42 @@ def _accuracies() -> list[Entry]:
     claims = SOURCES["freivalds2017_claims"]
     diagonal = "the diagonal Neural GPU"
     each = (
-        ("Accuracy by step", f"{diagonal}, with or without the plain one", accuracy_curves.Accuracy(
+        (f"{diagonal}, with or without the plain one", accuracy_curves.Accuracy(
             name="dngpu-figure3",
             title="Accuracy of the diagonal Neural GPU by step",
             choose=accuracy_curves.choose_diagonal,
             published=accuracy_curves.steps_to_goal,
-            about=f"Published (ochre; {claims}): 99 % after 800 steps with 96 maps, after 30 000 steps "
+            about=f"Published (ochre; {claims}): 99 % after 800 steps with 96 maps, after 30 000 "
+            "steps "
             "with the original Neural GPU; 5 seeds each, binary multiplication, length 401.",
         )),
-        ("Accuracy by time", diagonal, accuracy_curves.Accuracy(
+        (diagonal, accuracy_curves.Accuracy(
             name="dngpu-figure4",
             title="Accuracy of the diagonal Neural GPU by time",
             choose=accuracy_curves.choose_diagonal,
             published=accuracy_curves.minutes_to_goal,
             in_minutes=True,
-            about=f"Published (ochre; {claims}): 99 % in less than 15 minutes of a Tesla K40; 5 seeds.",
+            about=f"Published (ochre; {claims}): 99 % in less than 15 minutes of a Tesla K40; 5 "
+            "seeds.",
         )),
-        ("Ablations", f"{diagonal} with and without its parts", accuracy_curves.Accuracy(
+        (f"{diagonal} with and without its parts", accuracy_curves.Accuracy(
             name="dngpu-figure7",
             title="Accuracy without parts of the diagonal Neural GPU",
             choose=accuracy_curves.choose_ablations,
-            about=f"In the source ({FREIVALDS}, Figure 7) soft nonlinearities generalize poorly, no "
-            "saturation cost never gets to 100 % and degrades after 6000 steps, no diagonal gates is "
+            about=f"In the source ({FREIVALDS}, Figure 7) soft nonlinearities generalize poorly, "
+            "no "
+            "saturation cost never gets to 100 % and degrades after 6000 steps, no diagonal gates "
+            "is "
             "slower and less stable. It gives no numbers.",
         )),
-        ("Dropout", f"{diagonal} with several settings of dropout", accuracy_curves.Accuracy(
+        (f"{diagonal} with several settings of dropout", accuracy_curves.Accuracy(
             name="dngpu-figure8",
             title="Accuracy by where dropout is put",
             choose=accuracy_curves.choose_dropouts,
             about=f"In the source ({FREIVALDS}, Figure 8) dropout on the candidate is best, on the "
             "state worse, none worst. It gives no numbers.",
         )),
-        ("Decimal multiplication", "multiplication of binary-coded decimals", accuracy_curves.Accuracy(
+        ("multiplication of binary-coded decimals", accuracy_curves.Accuracy(
             name="dngpu-figure9",
             title="Accuracy of decimal multiplication, binary-coded",
             choose=accuracy_curves.choose_coded_decimals,
@@ -160,7 +164,7 @@ def _accuracies() -> list[Entry]:
             choose=one.choose,
             draw=one.draw,
         )
-        for _, needs, one in each
+        for needs, one in each
     ]
 
 

@@ -1,4 +1,4 @@
-"""Curves over seeds as the sources draw them: the mean as a line, least to greatest as a band. Pure."""
+"""Curves over seeds as the sources draw them: the mean, and a band from least to greatest. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,7 @@ class Bands:
     smoothed: bool
 
 
-def bands_over_seeds(
-    curves: Mapping[int, Mapping[float, float]], *, smooth: bool = False
-) -> Bands:
+def bands_over_seeds(curves: Mapping[int, Mapping[float, float]], *, smooth: bool = False) -> Bands:
     """Mean and range at each point, over the seeds measured there.
 
     Points at which fewer than half as many seeds were measured as at the fullest one are left out:
@@ -53,7 +51,13 @@ def bands_over_seeds(
     for x in shown:
         values = [curve[x] for curve in kept if x in curve]
         rows.append(
-            {"x": x, "value": fmean(values), "low": min(values), "high": max(values), "seeds": len(values)}
+            {
+                "x": x,
+                "value": fmean(values),
+                "low": min(values),
+                "high": max(values),
+                "seeds": len(values),
+            }
         )
     return Bands(rows=rows, short=len(whole) - len(kept), smoothed=smoothed)
 
@@ -67,7 +71,9 @@ def _smoothed(curve: Mapping[float, float]) -> Mapping[float, float]:
     return {x: min(1.0, max(0.0, float(y))) for x, y in zip(places, found, strict=True)}
 
 
-def curves_of(points: Sequence[Row], *, untested_is_wrong: bool = False) -> dict[int, dict[float, float]]:
+def curves_of(
+    points: Sequence[Row], *, untested_is_wrong: bool = False
+) -> dict[int, dict[float, float]]:
     """Rows of `measurements.seed_points` by seed run.
 
     Args:

@@ -63,7 +63,12 @@ def draw_figure2(evidence: Evidence) -> Figure:
             if row is not None:
                 rows.append({"variant": name, "filters": filters, "split": split, **row})
         rows += [
-            {"variant": name, "filters": filters, "split": split, **_published(name, filters, split)}
+            {
+                "variant": name,
+                "filters": filters,
+                "split": split,
+                **_published(name, filters, split),
+            }
             for split in (TRAINING, RULE)
         ]
     return Figure(
@@ -135,7 +140,7 @@ def _published(name: str, filters: int, split: str) -> dict[str, Any]:
         ),
         None,
     )
-    found: dict[str, Any] = {column: None for column in COLUMNS[4:]}
+    found: dict[str, Any] = dict.fromkeys(COLUMNS[4:])
     if value is not None:
         k = round(value * FIGURE2_RUNS)
         band = fraction_interval(k, FIGURE2_RUNS)
@@ -159,10 +164,12 @@ def _caption(evidence: Evidence) -> tuple[str, ...]:
         "error was at some test (ever).",
         captions.rules(evidence),
         captions.counts(evidence.runs),
-        "Blue: ours, with k/n. Ochre: published. A fraction is the mean over tasks, each of equal weight, with a stratified 95 % interval "
+        "Blue: ours, with k/n. Ochre: published. A fraction is the mean over tasks, each of equal "
+        "weight, with a stratified 95 % interval "
         "(Price and Bonett; Wilson's for one task).",
         captions.conditions(evidence.configurations),
-        f"Published: {SOURCES['price2016_figure2']}, 13 settings × 15 seeds a cell as described, tested "
+        f"Published: {SOURCES['price2016_figure2']}, 13 settings × 15 seeds a cell as described, "
+        "tested "
         "at length 201; Wilson's interval for 195 runs is ours. Which of a setting's two tasks "
         "entered the published test cells is not known: the CSV has both.",
         captions.origin(evidence),

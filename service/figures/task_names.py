@@ -1,10 +1,12 @@
-"""What a task's name says: operation, base, form. By name alone, whether or not the task is known."""
+"""What a task's name says: operation, base, form. By name alone: the task need not be known."""
 
 import re
 
 _BASES = {"b": 2, "q": 4, "f": 5, "o": 8, "": 10}
 _OPERATIONS = {"add": "addition", "mul": "multiplication"}
-_NAME = re.compile(r"(?P<terms>3|k)?(?P<spaced>s)?(?P<base>[bqfo]?)(?P<operation>add|mul)(?P<form>[etz]*)(?P<dn>_dn)?")
+_NAME = re.compile(
+    r"(?P<terms>3|k)?(?P<spaced>s)?(?P<base>[bqfo]?)(?P<operation>add|mul)(?P<form>[etz]*)(?P<dn>_dn)?"
+)
 _FORMS = {"": "padded", "e": "aligned", "z": "unpadded"}
 
 

@@ -44,7 +44,9 @@ def draw_table3(evidence: Evidence) -> Figure:
     runs = evidence.runs_of(chosen)
     rows = padded_rows(chosen, runs, evidence.probes(PROBE))
     if not rows:
-        raise Missing("no seed has been asked zero-padded digits yet: they are, when it has finished")
+        raise Missing(
+            "no seed has been asked zero-padded digits yet: they are, when it has finished"
+        )
     return Figure(
         name="table3",
         title="Products of two digits with 99 zeros before each",
@@ -53,7 +55,8 @@ def draw_table3(evidence: Evidence) -> Figure:
             *_wrong_counts(rows, evidence, chosen),
             captions.counts(runs),
             captions.INTERVALS,
-            f"Published ({SOURCES['price2016_table3_zero_padded']}): one model, {PUBLISHED_WRONG} of "
+            f"Published ({SOURCES['price2016_table3_zero_padded']}): one model, {PUBLISHED_WRONG} "
+            "of "
             f"{PAIRS} pairs wrong; 0^144 stands for 144 zeros. Its right and wrong marks are by "
             "arithmetic, as the text has lost them. Pairs it shows are framed in ochre.",
             captions.conditions(chosen),
@@ -181,15 +184,24 @@ def _chart(rows: Sequence[Row]) -> Spec:
             "scale": {"domain": [0, 1], "range": [0.04, 1]},
             "legend": None,
         }
-        told = [drawing.tip("first"), drawing.tip("second"), drawing.tip("seeds_wrong"), drawing.tip("seeds")]
+        told = [
+            drawing.tip("first"),
+            drawing.tip("second"),
+            drawing.tip("seeds_wrong"),
+            drawing.tip("seeds"),
+        ]
         seen = [row for row in own if row["published"] is not None]
         panels.append(
             drawing.panel(
                 f"{name}: seeds wrong of {max(row['seeds'] for row in own)}",
                 [
-                    drawing.layer("heat", "rect", own, {**place, "opacity": shade, "tooltip": told}),
+                    drawing.layer(
+                        "heat", "rect", own, {**place, "opacity": shade, "tooltip": told}
+                    ),
                     drawing.layer("heat-frame", "rect", seen, place),
-                    drawing.layer("cell-note", "text", own, {**place, "text": {"field": "seeds_wrong"}}),
+                    drawing.layer(
+                        "cell-note", "text", own, {**place, "text": {"field": "seeds_wrong"}}
+                    ),
                 ],
                 width=320,
                 height=320,

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from db.engine import writing
 from db.leasing import claim_pack, complete_pack
+from db.models import configurations
 from db.recording import Ended, Lease, Rows, end_seed, note_engine
 from db.submission import submit
 from db.transitions import finish_sweep, start_sweep
@@ -26,9 +27,6 @@ def submitted(engine: Engine, text: str) -> str:
 
 def measured(engine: Engine, text: str, measure: Measure) -> str:
     """A sweep whose seeds have all been trained, with the rows given."""
-    from db.models import configurations
-    from sqlalchemy import select
-
     sweep_id = submitted(engine, text)
     with writing(engine) as conn:
         start_sweep(conn, sweep_id)
