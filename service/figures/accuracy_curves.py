@@ -102,8 +102,7 @@ class Accuracy:
             title=self.title,
             caption=(
                 f"Share of right symbols at length {length}: the mean over seeds, and a band from "
-                "the "
-                "worst to the best seed. Not smoothed.",
+                "the worst to the best seed. Not smoothed.",
                 *([_clock(evidence, chosen)] if self.in_minutes else []),
                 *(_reached(evidence, label, one) for label, one in series.items()),
                 captions.counts(evidence.runs_of(chosen)),
@@ -202,8 +201,8 @@ def _clock(evidence: Evidence, chosen: Sequence[Configuration]) -> str:
     places = sorted({f"{run['engine']} on {run['host']}" for run in runs if run["engine"]})
     return (
         "A step's minutes are the mean time a step over the configuration's seeds, of which those "
-        "of "
-        f"a pack share one clock. Computed by {', '.join(places[:4]) or 'an engine not recorded'}."
+        "of a pack share one clock. Computed by "
+        f"{', '.join(places[:4]) or 'an engine not recorded'}."
     )
 
 
@@ -242,6 +241,5 @@ def coded_decimals_claim() -> str:
     band = fraction_interval(k, FREIVALDS_RUNS)
     return (
         f"Published ({SOURCES['freivalds2017_claims']}): {k} of {FREIVALDS_RUNS} seeds below 1 % "
-        "error "
-        f"({interval(band.low, band.high)}), 192 maps, trained to 5 digits, tested at 50."
+        f"error ({interval(band.low, band.high)}), 192 maps, trained to 5 digits, tested at 50."
     )

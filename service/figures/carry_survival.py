@@ -156,11 +156,10 @@ def published_sentence() -> str:
 
     return (
         f"Published (ochre; {SOURCES['price2016_figure6_right']}): {CARRY_RUNS} seeds, 94 % with a "
-        "threshold of 7 to 9 digits, the best 112. "
-        f"The source names 200 million seeds for {ASKED} digits; lines through its own points give "
-        f"{_round(min(each))} to {_round(max(each))}, the likeliest tail of its counts "
-        f"{_round(needed(fit.value))} (95 %: {_round(needed(fit.interval.low))} to "
-        f"{_round(needed(fit.interval.high))})."
+        f"threshold of 7 to 9 digits, the best 112. The source names 200 million seeds for {ASKED} "
+        f"digits; lines through its own points give {_round(min(each))} to {_round(max(each))}, "
+        f"the likeliest tail of its counts {_round(needed(fit.value))} (95 %: "
+        f"{_round(needed(fit.interval.low))} to {_round(needed(fit.interval.high))})."
     )
 
 
@@ -177,8 +176,7 @@ def _caption(
     untested = sum(run["state"] == "diverged" for run in runs)
     return (
         "The share of seeds whose carry threshold, the shortest carry at which half the answers "
-        "are "
-        "wrong, is at least k.",
+        "are wrong, is at least k.",
         "Product-limit estimate (Kaplan and Meier) with a pointwise 95 % score band; "
         f"{censored} seeds right at the longest carry tested ({digits(limits[-1])}) are "
         "right-censored there.",

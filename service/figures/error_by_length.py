@@ -109,9 +109,8 @@ def draw_wrong_outputs(evidence: Evidence) -> Figure:
             "logarithmic.",
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
-            f"Published (ochre; {SOURCES['freivalds2017_claims']}): {best['value']} of {SEQUENCES} "
-            "at "
-            "length 4001, the best of 5 seeds.",
+            f"Published (ochre; {SOURCES['freivalds2017_claims']}): {best['value']} of "
+            f"{SEQUENCES} at length 4001, the best of 5 seeds.",
             captions.origin(evidence),
         ),
         chart=_chart(rows, paper, f"wrong sequences of {SEQUENCES}", count=True),
@@ -236,17 +235,14 @@ def draw_kaiser_errors(evidence: Evidence) -> Figure:
         name="kaiser-errors",
         title="Sequence error by task and length",
         caption=(
-            "Sequences with any wrong symbol at the last test: the best seed, and the median over "
-            "seeds. Arithmetic is counted in digits of each number, as in the source, other tasks "
-            "in "
-            "symbols.",
+            "Sequences with any wrong symbol at the last test: the best seed, and the median "
+            "over seeds. Arithmetic is counted in digits of each number, as in the source, other "
+            "tasks in symbols.",
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
             f"Published: {SOURCES['kaiser_slides_errors']}; {SOURCES['kaiser2016_table1']}, which "
-            "gives "
-            "the best of 729 runs of tuning, so it is to be held against our best seed. No "
-            "interval "
-            "can be given for it.",
+            "gives the best of 729 runs of tuning, so it is to be held against our best seed. No "
+            "interval can be given for it.",
             captions.origin(evidence),
         ),
         chart=drawing.table_chart(table, column=190),

@@ -40,8 +40,8 @@ def figure3_panels(evidence: Evidence) -> list[Panel]:
     ours = [one for one in evidence.configurations if curriculum(one.trained) is not None]
     if not ours:
         raise Missing(
-            "no configuration multiplies with a curriculum of bases: "
-            "set training.tasks to [mul], [bmul, mul], [bmul, fmul, mul] or [bmul, qmul, mul]"
+            "no configuration multiplies with a curriculum of bases: set training.tasks to [mul], "
+            "[bmul, mul], [bmul, fmul, mul] or [bmul, qmul, mul]"
         )
     bases = {one.id: curriculum(one.trained) or "" for one in ours}
 

@@ -37,9 +37,8 @@ def draw_ever_final(evidence: Evidence) -> Figure:
         title="Ever and final: how many looks a success may take",
         caption=(
             "A seed counts if any of its last m tests was below the bound. At m = 1 that is the "
-            "rule "
-            "final, at all tests the rule ever, which the sources use: it grows with how often one "
-            "looks.",
+            "rule final, at all tests the rule ever, which the sources use: it grows with how "
+            "often one looks.",
             captions.rules(evidence),
             *(_ends(name, rows) for name in shown),
             captions.counts(evidence.runs),

@@ -119,8 +119,7 @@ def _accuracies() -> list[Entry]:
             choose=accuracy_curves.choose_diagonal,
             published=accuracy_curves.steps_to_goal,
             about=f"Published (ochre; {claims}): 99 % after 800 steps with 96 maps, after 30 000 "
-            "steps "
-            "with the original Neural GPU; 5 seeds each, binary multiplication, length 401.",
+            "steps with the original Neural GPU; 5 seeds each, binary multiplication, length 401.",
         )),
         (diagonal, accuracy_curves.Accuracy(
             name="dngpu-figure4",
@@ -136,10 +135,8 @@ def _accuracies() -> list[Entry]:
             title="Accuracy without parts of the diagonal Neural GPU",
             choose=accuracy_curves.choose_ablations,
             about=f"In the source ({FREIVALDS}, Figure 7) soft nonlinearities generalize poorly, "
-            "no "
-            "saturation cost never gets to 100 % and degrades after 6000 steps, no diagonal gates "
-            "is "
-            "slower and less stable. It gives no numbers.",
+            "no saturation cost never gets to 100 % and degrades after 6000 steps, no diagonal "
+            "gates is slower and less stable. It gives no numbers.",
         )),
         (f"{diagonal} with several settings of dropout", accuracy_curves.Accuracy(
             name="dngpu-figure8",

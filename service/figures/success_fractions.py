@@ -164,14 +164,12 @@ def _caption(evidence: Evidence) -> tuple[str, ...]:
         "error was at some test (ever).",
         captions.rules(evidence),
         captions.counts(evidence.runs),
-        "Blue: ours, with k/n. Ochre: published. A fraction is the mean over tasks, each of equal "
-        "weight, with a stratified 95 % interval "
-        "(Price and Bonett; Wilson's for one task).",
+        "Blue: ours, with k/n. Ochre: published. A fraction is the mean over tasks, each of "
+        "equal weight, with a stratified 95 % interval (Price and Bonett; Wilson's for one task).",
         captions.conditions(evidence.configurations),
         f"Published: {SOURCES['price2016_figure2']}, 13 settings × 15 seeds a cell as described, "
-        "tested "
-        "at length 201; Wilson's interval for 195 runs is ours. Which of a setting's two tasks "
-        "entered the published test cells is not known: the CSV has both.",
+        "tested at length 201; Wilson's interval for 195 runs is ours. Which of a setting's two "
+        "tasks entered the published test cells is not known: the CSV has both.",
         captions.origin(evidence),
     )
 

@@ -56,9 +56,8 @@ def draw_table3(evidence: Evidence) -> Figure:
             captions.counts(runs),
             captions.INTERVALS,
             f"Published ({SOURCES['price2016_table3_zero_padded']}): one model, {PUBLISHED_WRONG} "
-            "of "
-            f"{PAIRS} pairs wrong; 0^144 stands for 144 zeros. Its right and wrong marks are by "
-            "arithmetic, as the text has lost them. Pairs it shows are framed in ochre.",
+            f"of {PAIRS} pairs wrong; 0^144 stands for 144 zeros. Its right and wrong marks are "
+            "by arithmetic, as the text has lost them. Pairs it shows are framed in ochre.",
             captions.conditions(chosen),
             captions.origin(evidence),
         ),
