@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from db.engine import writing
+from db.giving_back import fail_pack
 from db.leasing import claim_pack, complete_pack
 from db.models import configurations
 from db.recording import Ended, Lease, Rows, end_seed, note_engine
@@ -23,6 +24,16 @@ def submitted(engine: Engine, text: str) -> str:
     """A sweep of which nothing has run."""
     with writing(engine) as conn:
         return submit(conn, new_sweep(parse_spec(text, format="yaml")))[0]
+
+
+def all_failed(engine: Engine, text: str) -> str:
+    """A sweep of packs of one whose every seed run has failed."""
+    sweep_id = submitted(engine, text)
+    with writing(engine) as conn:
+        start_sweep(conn, sweep_id)
+        while pack := claim_pack(conn, sweep_id, owner="test", epoch=1, lease_seconds=60):
+            fail_pack(conn, pack.pack_id, pack.fence, "a fault")
+    return sweep_id
 
 
 def measured(engine: Engine, text: str, measure: Measure) -> str:
