@@ -189,7 +189,7 @@ def _entries() -> list[Entry]:
             name="figure2",
             title="Fraction of seeds that learn and generalize, by variant",
             source=SOURCES["price2016_figure2"],
-            needs="an axis `variant`, and tests far beyond the lengths trained",
+            needs="any axes; the published cells are those of an axis `variant`, by size",
             choose=success_fractions.choose_variants,
             draw=success_fractions.draw_figure2,
         ),

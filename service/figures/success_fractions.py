@@ -6,7 +6,7 @@ from typing import Any
 from ngpu_core.statistics import Estimate, Interval, fraction_interval, mean_of_fractions
 from service.figures import captions, drawing
 from service.figures.evidence import COUNTED, Configuration, Evidence
-from service.figures.figure import Cell, Figure, Missing, Row, Table
+from service.figures.figure import Cell, Figure, Row, Table
 from service.figures.published import FIGURE2_RUNS, SOURCES, published
 from service.formats import DASH, interval, percent
 
@@ -17,33 +17,44 @@ COLUMNS = (
 #: What the columns count. Which of a setting's two tasks entered the published test cells is not
 #: known (SPECS G.3): each is told, and the sweep's own rule.
 TRAINING, RULE, FIRST, OTHER = "training", "test", "test, task trained on", "test, other task"
-#: A word of our variant's name -> the published row.
+#: A word of our variant's name -> the published row; parts count where they are left out.
 _ROWS = {
     "cutoff": "without gate cutoff",
     "dropout": "without dropout",
-    "cop": "one independent copy of weights",
-    "noise": "with noise on gradients",
+    "one copy": "one independent copy of weights",
+    "one independent copy": "one independent copy of weights",
+    "noise on gradients": "with noise on gradients",
+    "gradient noise": "with noise on gradients",
     "batch": "with batch normalization",
     "resnet": "with resnet instead of GRU",
-    "classic": "classical",
 }
-_CLASSICAL = "classical"
+_PARTS = ("cutoff", "dropout")
+_CLASSICAL, _FAMILY = "classical", "neural_gpu"
 
 
 def choose_variants(evidence: Evidence) -> list[str]:
-    """The variants, in the grid's order."""
-    found = list(dict.fromkeys(variant(one) for one in evidence.configurations))
-    if found == [_CLASSICAL] and not any("task" in one.axes for one in evidence.configurations):
-        raise Missing(
-            "the sweep has no variants of the model: give its grid an axis `variant`, "
-            "as sweeps/specs/figure2.yaml has"
-        )
-    return found
+    """The variants, in the grid's order: every sweep has one."""
+    return list(dict.fromkeys(variant(one) for one in evidence.configurations))
 
 
 def variant(one: Configuration) -> str:
-    """What the spec calls the variant; without such an axis it is the classical model."""
-    return one.axes.get("variant", _CLASSICAL)
+    """What the spec calls the variant: its axis, else all axes but size and task."""
+    if "variant" in one.axes:
+        return one.axes["variant"]
+    rest = [level for axis, level in one.axes.items() if axis not in ("filters", "task")]
+    return " · ".join(rest) or (_CLASSICAL if one.family == _FAMILY else one.family)
+
+
+def published_row(name: str) -> str | None:
+    """The row of the published table that a variant's name means."""
+    words = name.lower()
+    if words == _CLASSICAL:
+        return _CLASSICAL
+    removed = "without" in words or "no " in words
+    return next(
+        (row for word, row in _ROWS.items() if word in words and (removed or word not in _PARTS)),
+        None,
+    )
 
 
 def draw_figure2(evidence: Evidence) -> Figure:
@@ -58,6 +69,7 @@ def draw_figure2(evidence: Evidence) -> Figure:
             for one in evidence.configurations
             if variant(one) == name and one.filters == filters
         ]
+        told = published_row(name) if all(one.family == _FAMILY for one in chosen) else None
         for split in (TRAINING, RULE, FIRST, OTHER):
             row = _ours(evidence, chosen, succeeded[split])
             if row is not None:
@@ -67,7 +79,7 @@ def draw_figure2(evidence: Evidence) -> Figure:
                 "variant": name,
                 "filters": filters,
                 "split": split,
-                **_published(name, filters, split),
+                **_published(told, filters, split),
             }
             for split in (TRAINING, RULE)
         ]
@@ -129,13 +141,12 @@ def _ours(
     }
 
 
-def _published(name: str, filters: int, split: str) -> dict[str, Any]:
-    wanted = next((row for word, row in _ROWS.items() if word in name.lower()), None)
+def _published(name: str | None, filters: int, split: str) -> dict[str, Any]:
     value = next(
         (
             row["success_fraction"]
             for row in published("price2016_figure2")
-            if (row["variant"], row["filters"]) == (wanted, filters)
+            if (row["variant"], row["filters"]) == (name, filters)
             and row["split"] == ("training" if split == TRAINING else "test")
         ),
         None,

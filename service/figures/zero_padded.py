@@ -56,7 +56,7 @@ def draw_table3(evidence: Evidence) -> Figure:
             captions.counts(runs),
             captions.INTERVALS,
             f"Published ({SOURCES['price2016_table3_zero_padded']}): one model, {PUBLISHED_WRONG} "
-            f"of {PAIRS} pairs wrong; 0^144 stands for 144 zeros. Its right and wrong marks are "
+            f"of {PAIRS} pairs wrong; 0^n stands for n zeros. Its right and wrong marks are "
             "by arithmetic, as the text has lost them. Pairs it shows are framed in ochre.",
             captions.conditions(chosen),
             captions.origin(evidence),
@@ -118,7 +118,7 @@ def _row(key: tuple[str, int, int], group: Sequence[Row]) -> dict[str, Any]:
 
 
 def shortened(digits: str) -> str:
-    """A number with its long runs of zeros counted: ``0^144 017666666666885 0^40 07``."""
+    """A number with its long runs of zeros counted: ``0^145 17666666666885 0^41 7``."""
     return re.sub(r"0{20,}", lambda run: f" 0^{len(run[0])} ", digits).strip()
 
 

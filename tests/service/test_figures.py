@@ -26,6 +26,7 @@ from service.figures.files import MEDIA_TYPES, Format, written
 from service.figures.outcome_words import FAILS, STRUGGLES, WORKS, outcome_word
 from service.figures.published import SOURCES, published
 from service.figures.registry import FIGURES, UnknownFigure, figure
+from service.figures.success_fractions import published_row
 from service.prints import LOOK
 
 SMALL = """
@@ -52,10 +53,8 @@ ADDERS = """  training: {random: {}, tough: {training.tasks: [addt], evaluation.
 
 
 def spec(grid: str, task: str, **changes: Any) -> str:
-    values = {
-        "family": "neural_gpu", "task": task, "lengths": "201", "carry": 0, "grid": grid, "seeds": 3,
-    }  # fmt: skip
-    return SMALL.format(**{**values, **changes})
+    values = {"family": "neural_gpu", "lengths": "201", "carry": 0, "seeds": 3}
+    return SMALL.format(**{**values, "grid": grid, "task": task, **changes})
 
 
 SPECS = {
@@ -241,6 +240,24 @@ def test_figure_2_counts_training_and_test_beside_the_published_cells(draw: Any)
     assert paper["low"] < 0.41 < paper["high"]
     assert paper["high"] - paper["low"] == pytest.approx(4 * 0.036, rel=0.1)  # 195 runs a cell
     assert cells(drawn, variant="classical", split="test, other task")
+    [paper] = cells(drawn, variant="without dropout", split="training", source="published")
+    assert paper["fraction"] == 0.83
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("classical", "classical"),
+        ("without dropout", "without dropout"),
+        ("10 % dropout", None),
+        ("one copy of weights", "one independent copy of weights"),
+        ("batch norm, kind 2", "with batch normalization"),
+        ("ResNet", "with resnet instead of GRU"),
+        ("something else", None),
+    ],
+)
+def test_a_variant_is_held_against_the_published_one_it_is(name: str, row: str | None) -> None:
+    assert published_row(name) == row
 
 
 def test_the_same_seed_run_of_two_sweeps_is_counted_once(draw: Any, filled: Any) -> None:
@@ -274,7 +291,7 @@ def test_words_are_by_the_rule_that_is_stated(
 
 def test_words_stand_beside_the_published_ones(draw: Any) -> None:
     drawn = draw("table2", "curricula")
-    assert {row["published"] for row in drawn.rows} == {WORKS, STRUGGLES, FAILS}
+    assert {row["published"] for row in drawn.rows} == {WORKS, STRUGGLES, FAILS, None}
     [ours] = cells(drawn, line="base 2 → 10", filters=24)
     assert (ours["outcome"], ours["succeeded"], ours["counted"]) == (STRUGGLES, 1, 3)
     assert "Works: " in drawn.caption[0]
@@ -396,7 +413,7 @@ def test_padded_digits_stand_beside_the_published_products(filled: Any) -> None:
     }  # fmt: skip
     [row] = cells(drawn, first=2, second=1, series="10")
     assert (row["seeds_wrong"], row["seeds"]) == (2, 2)
-    assert row["published"] == "0^144 017666666666885 0^40 07"
+    assert row["published"] == "0^145 17666666666885 0^41 7"
     assert "34 pairs wrong in the median seed" in " ".join(drawn.caption)
     assert written(drawn, Format.SVG)
 
