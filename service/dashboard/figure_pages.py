@@ -13,7 +13,7 @@ from service.dashboard.html import render
 from service.dependencies import ConnectionDep
 from service.figures.evidence import read_evidence
 from service.figures.figure import Figure, Missing
-from service.figures.files import Format
+from service.figures.files import SCHEMA, Format
 from service.figures.registry import FIGURES, figure
 
 #: Sweeps offered to draw from.
@@ -65,7 +65,7 @@ def figure_page(
         "figure": drawn,
         "missing": missing,
         # A table is shown as one; its drawing is for print.
-        "drawn": drawn is not None and not (drawn.table and drawn.only_table),
+        "chart": {"$schema": SCHEMA, **drawn.chart} if drawn and not drawn.only_table else None,
         "formats": list(Format),
         "address": f"/api/v1/figures/{entry.name}?{query}",
     }

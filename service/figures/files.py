@@ -30,7 +30,8 @@ MEDIA_TYPES = {
 #: Characters of a line of a printed caption, and dots of a PNG per pixel of the drawing.
 _LINE, _SCALE = 120, 2
 _VEGALITE = "6.4"
-_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+#: What says that a chart is Vega-Lite, to who would take it for Vega.
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 
 def written(figure: Figure, format_: Format) -> bytes:
@@ -42,7 +43,7 @@ def written(figure: Figure, format_: Format) -> bytes:
         return csv_text(list(figure.columns), figure.rows).encode()
     spec = printed(figure)
     if format_ is Format.VEGA:
-        whole = {"$schema": _SCHEMA, **spec, "config": dict(LOOK)}
+        whole = {"$schema": SCHEMA, **spec, "config": dict(LOOK)}
         return json.dumps(whole, ensure_ascii=False, allow_nan=False).encode()
     import vl_convert
 
