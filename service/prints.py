@@ -42,7 +42,7 @@ LOOK: Mapping[str, Any] = {
         "cell": {"color": _INK, "fontSize": 13, "fontWeight": 600},
         "cell-note": {"color": _QUIET, "fontSize": 10},
         "heat": {"color": _ACCENT},
-        "heat-frame": {"fill": None, "stroke": _PAPER, "strokeWidth": 2},
+        "heat-frame": {"color": _PAPER, "strokeWidth": 2, "opacity": 1},
         "heading": {"fontSize": 15, "fontWeight": "bold", "fill": _INK},
         "caption": {"fontSize": 10, "fontWeight": 400, "fill": _QUIET, "lineHeight": 14},
     },

@@ -180,7 +180,7 @@ def _chart(rows: Sequence[Row]) -> Spec:
         shade = {
             "field": "fraction",
             "type": "quantitative",
-            "scale": {"domain": [0, 1], "range": [0.04, 1]},
+            "scale": {"domain": [0, 1], "range": [0.04, 0.7]},
             "legend": None,
         }
         told = [
@@ -197,9 +197,9 @@ def _chart(rows: Sequence[Row]) -> Spec:
                     drawing.layer(
                         "heat", "rect", own, {**place, "opacity": shade, "tooltip": told}
                     ),
-                    drawing.layer("heat-frame", "rect", seen, place),
+                    drawing.layer("heat-frame", "rect", seen, place, filled=False),
                     drawing.layer(
-                        "cell-note", "text", own, {**place, "text": {"field": "seeds_wrong"}}
+                        "ours-label", "text", own, {**place, "text": {"field": "seeds_wrong"}}
                     ),
                 ],
                 width=320,

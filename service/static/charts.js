@@ -43,7 +43,7 @@ function look() {
       cell: { color: ink, fontSize: 13, fontWeight: 600 },
       "cell-note": { color: quiet, fontSize: 10 },
       heat: { color: accent },
-      "heat-frame": { fill: null, stroke: paper, strokeWidth: 2 },
+      "heat-frame": { color: paper, strokeWidth: 2, opacity: 1 },
     },
   };
 }

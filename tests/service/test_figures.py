@@ -19,14 +19,17 @@ from db.engine import open_engine, reading, writing
 from db.recording import Rows
 from db.submission import cancel
 from ngpu_core.config import RunConfig
+from service.figures.accuracy_curves import choose_coded_decimals
 from service.figures.carry_survival import published_points, published_sentence
 from service.figures.evidence import Evidence, read_evidence
 from service.figures.figure import Figure, Missing
 from service.figures.files import MEDIA_TYPES, Format, written
+from service.figures.learning_curves import figure4_panels, figure5_panels
 from service.figures.outcome_words import FAILS, STRUGGLES, WORKS, outcome_word
 from service.figures.published import SOURCES, published
 from service.figures.registry import FIGURES, UnknownFigure, figure
 from service.figures.success_fractions import published_row
+from service.figures.task_names import curriculum
 from service.prints import LOOK
 
 SMALL = """
@@ -416,6 +419,44 @@ def test_padded_digits_stand_beside_the_published_products(filled: Any) -> None:
     assert row["published"] == "0^145 17666666666885 0^41 7"
     assert "34 pairs wrong in the median seed" in " ".join(drawn.caption)
     assert written(drawn, Format.SVG)
+
+
+def trained_on(engine: Engine, sweep: str, tasks: list[list[str]]) -> Evidence:
+    """The sweep as if its configurations were trained on these tasks, known to this code or not."""
+    with reading(engine) as conn:
+        found = read_evidence(conn, [sweep])
+    configurations = tuple(
+        replace(one, id=place, run={**one.run, "training": {**one.run["training"], "tasks": names}})
+        for place, (one, names) in enumerate(
+            zip([found.configurations[0]] * len(tasks), tasks, strict=True)
+        )
+    )
+    return replace(found, configurations=configurations)
+
+
+def test_curricula_of_terms_and_expressions_are_told_by_their_tasks(filled: Any) -> None:
+    engine, ids = filled
+    terms = [["3bmul"], ["bmul", "3bmul"], ["bmul", "3bmul", "kbmul"], ["bmul"]]
+    training, test = figure4_panels(trained_on(engine, ids["forms"], terms))
+    assert [one.label for one in test.series] == ["3bmul", "bmul → 3bmul", "bmul → 3bmul → kbmul"]
+    assert {one.task for one in training.series} == {"3bmul"}
+    _, test = figure5_panels(trained_on(engine, ids["forms"], [["bexpra"], ["badd"]]))
+    assert [(one.label, one.task) for one in test.series] == [("24 filters", "bexpra")]
+    [coded] = choose_coded_decimals(trained_on(engine, ids["forms"], [["mulbcd"], ["mul"]]))
+    assert coded.target == "mulbcd"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "bases"),
+    [
+        (("mul",), "10"), (("bmul", "fmul", "mul"), "2-5-10"), (("bmul", "qmul", "mul"), "2-4-10"),
+        (("bmul",), None), (("add", "mul"), None), (("bmul", "mule"), None), (("rev", "mul"), None),
+    ],
+)  # fmt: skip
+def test_a_curriculum_is_the_bases_of_its_multiplications(
+    tasks: tuple[str, ...], bases: str | None
+) -> None:
+    assert curriculum(tasks) == bases
 
 
 @cache
