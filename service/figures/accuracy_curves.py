@@ -105,6 +105,7 @@ class Accuracy:
                 "the worst to the best seed. Not smoothed.",
                 *([_clock(evidence, chosen)] if self.in_minutes else []),
                 *(_reached(evidence, label, one) for label, one in series.items()),
+                *captions.left_out(len(series), drawing.MOST_SERIES),
                 captions.counts(evidence.runs_of(chosen)),
                 captions.conditions(chosen),
                 self.about,
@@ -141,10 +142,12 @@ class Accuracy:
             if self.in_minutes
             else drawing.steps(furthest)
         )
+        labels = labels[: drawing.MOST_SERIES]
         up = drawing.share("value", f"accuracy (share of symbols right) at length {length}")
         shown = [
             {**row, "value": row["mean"], "low": row["least"], "high": row["greatest"]}
             for row in rows
+            if row["series"] in labels
         ]
         points = [{**row, "value": row["mean"]} for row in near]
         told = [
@@ -163,9 +166,10 @@ class Accuracy:
 
 
 def _accuracies(evidence: Evidence, one: Configuration) -> dict[int, dict[float, float]]:
-    task = one.target if one.target in one.tested else one.tested[0]
     length = evidence.sweep_of(one)["success_length"]
-    points = evidence.points([one], kind="test", task=task, metric="symbol_error", length=length)
+    points = evidence.points(
+        [one], kind="test", task=one.judged, metric="symbol_error", length=length
+    )
     return {
         seed: {step: 1 - error for step, error in curve.items()}
         for seed, curve in curves_of(points).items()

@@ -1,6 +1,6 @@
 """The sentences a caption is made of. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from service.figures.evidence import COUNTED, Configuration, Evidence
@@ -66,14 +66,11 @@ def tasks(configurations: Collection[Configuration], most: int = 6) -> str:
     return f"task{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def fraction(k: int, n: int) -> str:
-    """``13/24``."""
-    return f"{k}/{n}"
-
-
-def levels(configurations: Sequence[Configuration], axis: str) -> list[str]:
-    """The levels of an axis in the grid's order."""
-    return list(dict.fromkeys(one.axes[axis] for one in configurations if axis in one.axes))
+def left_out(series: int, most: int) -> list[str]:
+    """What a chart of so many series does not draw; nothing where it draws all."""
+    if series <= most:
+        return []
+    return [f"The first {most} series of {series} are drawn; the CSV has all."]
 
 
 def by_seed(rows: Iterable[Row]) -> Mapping[int, list[Row]]:

@@ -56,7 +56,7 @@ def draw_figure6_right(evidence: Evidence) -> Figure:
         name="figure6-right",
         title="Fraction of seeds that carry at least so far",
         caption=_caption(evidence, chosen, groups, fits),
-        chart=_chart(groups, rows, lines, paper),
+        chart=_chart(groups[:MOST_SERIES], rows, lines, paper),
         columns=COLUMNS,
         rows=[*rows, *lines, *paper],
     )
@@ -69,7 +69,7 @@ def _groups(evidence: Evidence, chosen: Sequence[Configuration]) -> list[Group]:
         if row["configuration_id"] in labels and row["state"] in COUNTED:
             found.setdefault((labels[row["configuration_id"]], row["task"]), []).append(row)
     tasks = {task for _, task in found}
-    groups = [
+    return [
         Group(
             label=label if len(tasks) == 1 else f"{label} · {task}",
             lengths=tuple(
@@ -80,7 +80,6 @@ def _groups(evidence: Evidence, chosen: Sequence[Configuration]) -> list[Group]:
         )
         for (label, task), rows in found.items()
     ]
-    return groups[:MOST_SERIES]
 
 
 def _survival(group: Group) -> Iterable[Row]:
@@ -180,7 +179,8 @@ def _caption(
         "Product-limit estimate (Kaplan and Meier) with a pointwise 95 % score band; "
         f"{censored} seeds right at the longest carry tested ({digits(limits[-1])}) are "
         "right-censored there.",
-        *(_implied(one, fits.get(one.label)) for one in groups),
+        *(_implied(one, fits.get(one.label)) for one in groups[:MOST_SERIES]),
+        *captions.left_out(len(groups), MOST_SERIES),
         captions.counts(runs)
         + (f" {untested} diverged before the test and are not in the curve." if untested else "")
         + f" At most {number(tested)} seeds a curve.",
@@ -246,6 +246,8 @@ def _chart(
         },
     )
     labels = [one.label for one in groups]
+    rows = [row for row in rows if row["series"] in labels]
+    lines = [row for row in lines if row["series"] in labels]
     colour = drawing.series(labels)
     shown = [{**row, "low": max(row["low"], bottom)} for row in rows if row["share"] > 0]
     # A curve that has reached 0 falls out of the chart there.

@@ -18,6 +18,8 @@ STEP_AXIS = {
 }
 #: Published values, drawn beside ours wherever the source has them.
 OURS, PUBLISHED = "ours", "published"
+#: Series of one panel that colours tell apart.
+MOST_SERIES = 8
 #: Pixels of a line of a table, and of one row of an interval plot.
 _LINE, _ROW = 50, 40
 

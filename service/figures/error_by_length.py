@@ -72,6 +72,7 @@ def draw_accuracy(evidence: Evidence) -> Figure:
                 rows,
                 _values(evidence, chosen, lambda row: 1 - row["wrong_symbols"] / row["symbols"]),
             ),
+            *captions.left_out(len({row["series"] for row in rows}), drawing.MOST_SERIES),
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
             "Published (ochre): of 5 diagonal models all are above 90 % and 2 above 99 % at length "
@@ -107,6 +108,7 @@ def draw_wrong_outputs(evidence: Evidence) -> Figure:
             f"Sequences with any wrong symbol, of {SEQUENCES}{scaled}, at the last test: the mean "
             "over seeds, and a band from the best to the worst seed. Above 1 the axis is "
             "logarithmic.",
+            *captions.left_out(len({row["series"] for row in rows}), drawing.MOST_SERIES),
             captions.counts(evidence.runs_of(chosen)),
             captions.conditions(chosen),
             f"Published (ochre; {SOURCES['freivalds2017_claims']}): {best['value']} of "
@@ -164,7 +166,7 @@ def _far(rows: Sequence[Row], values: Mapping[tuple[str, int], list[float]]) -> 
 
 
 def _chart(rows: Sequence[Row], paper: Sequence[Row], title: str, *, count: bool = False) -> Spec:
-    labels = list(dict.fromkeys(row["series"] for row in rows))
+    labels = list(dict.fromkeys(row["series"] for row in rows))[: drawing.MOST_SERIES]
     lengths = [row["length"] for row in (*rows, *paper)]
     across = drawing.x(
         "length",
@@ -181,7 +183,9 @@ def _chart(rows: Sequence[Row], paper: Sequence[Row], title: str, *, count: bool
             axis={"values": [0, 1, 4, 16, 64, 256, SEQUENCES]},
         )
     shown = [
-        {**row, "value": row["mean"], "low": row["least"], "high": row["greatest"]} for row in rows
+        {**row, "value": row["mean"], "low": row["least"], "high": row["greatest"]}
+        for row in rows
+        if row["series"] in labels
     ]
     points = [{**row, "value": row["mean"]} for row in paper]
     told = [drawing.tip("series"), drawing.tip("length"), drawing.tip("value", "mean", ".4~g"),

@@ -59,6 +59,11 @@ class Configuration:
         return tuple(self.run["evaluation"]["tasks"] or self.trained)
 
     @property
+    def judged(self) -> str:
+        """The task whose tests count: the one aimed at, where it is tested."""
+        return self.target if self.target in self.tested else self.tested[0]
+
+    @property
     def trained_to(self) -> int:
         """The longest length trained on, in symbols."""
         return longest_trained(self.run)

@@ -61,7 +61,7 @@ def figure3_panels(evidence: Evidence) -> list[Panel]:
         ("2-5-10 beside 2-4-10", longest, lambda one: f"{start(one)}, {one.filters} filters"),
     ]
     return [
-        Panel(title=f"{title}: {_WORDS[kind]}", kind=kind, series=_grouped(chosen, name))
+        Panel(title=f"{title}: {_WORDS[kind]}", kind=kind, series=_grouped(kind, chosen, name))
         for title, chosen, name in groups
         if chosen
         for kind in (TRAINING, TEST)
@@ -85,7 +85,7 @@ def figure4_panels(evidence: Evidence) -> list[Panel]:
         return next((task for task in one.trained if task.startswith("3")), one.target)
 
     return [
-        Panel(title=_WORDS[kind], kind=kind, series=_grouped(ours, name, three))
+        Panel(title=_WORDS[kind], kind=kind, series=_grouped(kind, ours, name, three))
         for kind in (TRAINING, TEST)
     ]
 
@@ -99,7 +99,7 @@ def figure5_panels(evidence: Evidence) -> list[Panel]:
         Panel(
             title=_WORDS[kind],
             kind=kind,
-            series=_grouped(ours, lambda one: f"{one.filters} filters"),
+            series=_grouped(kind, ours, lambda one: f"{one.filters} filters"),
         )
         for kind in (TRAINING, TEST)
     ]
@@ -120,6 +120,7 @@ def figure7_panels(evidence: Evidence) -> list[Panel]:
             title=f"{place[0]}, {place[1]} filters: test error",
             kind=TEST,
             series=_grouped(
+                TEST,
                 [one for one in ours if (operation(one.target), one.filters) == place],
                 lambda one: str(form(one.target)),
             ),
@@ -251,21 +252,26 @@ def _configurations(panels: Iterable[Panel]) -> list[Configuration]:
 
 
 def _grouped(
+    kind: str,
     configurations: Iterable[Configuration],
     name: Callable[[Configuration], str],
-    task: Callable[[Configuration], str] = lambda one: one.target,
+    aimed: Callable[[Configuration], str] = lambda one: one.target,
 ) -> tuple[Series, ...]:
+    def task(one: Configuration) -> str:
+        wanted = aimed(one)
+        return one.judged if kind == TEST and wanted not in one.tested else wanted
+
     groups: dict[tuple[str, str], list[Configuration]] = {}
     for one in sorted(configurations, key=lambda one: one.filters):
         groups.setdefault((name(one), task(one)), []).append(one)
     many = len({label for label, _ in groups}) < len(groups)
     return tuple(
         Series(
-            label=f"{label} · {aimed}" if many else label,
+            label=f"{label} · {on}" if many else label,
             configurations=tuple(members),
-            task=aimed,
+            task=on,
         )
-        for (label, aimed), members in groups.items()
+        for (label, on), members in groups.items()
     )
 
 

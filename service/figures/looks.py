@@ -44,8 +44,7 @@ def draw_ever_final(evidence: Evidence) -> Figure:
             captions.counts(evidence.runs),
             "A band is the 95 % interval of the mean over tasks, stratified (Price and Bonett; "
             "Wilson's for one task).",
-            *([f"The first {MOST_SERIES} series of {len(series)} are drawn; the CSV has all."]
-              if len(series) > MOST_SERIES else []),
+            *captions.left_out(len({row["series"] for row in rows}), MOST_SERIES),
             captions.conditions(evidence.configurations),
             captions.origin(evidence),
         ),

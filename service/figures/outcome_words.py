@@ -20,6 +20,8 @@ from service.formats import DASH, interval
 WORKS, STRUGGLES, FAILS = "Works", "Struggles", "Fails"
 #: An error that some seed must be below for a setting to struggle, not fail.
 STRUGGLING = 0.5
+#: The sources' tables are of this family.
+_FAMILY = "neural_gpu"
 COLUMNS = (
     "line", "filters", "outcome", "published", "requested", "counted", "diverged", "excluded",
     "succeeded", "fraction", "low", "high", "best_error",
@@ -89,7 +91,7 @@ def table2() -> Words:
         name="table2",
         title="Decimal multiplication by curriculum and size",
         source=SOURCES["price2016_table2"],
-        line=lambda one: _bases(curriculum(one.trained)),
+        line=lambda one: _bases(curriculum(one.trained)) if one.family == _FAMILY else None,
         published=lambda: {
             (_bases(str(row["curriculum_bases"])) or "", row["filters"]): row["outcome"]
             for row in published("price2016_table2")
@@ -121,7 +123,7 @@ def _bases(bases: str | None) -> str | None:
 
 def _operation_in_base(one: Configuration) -> str | None:
     (task, *more) = one.trained
-    if more or not plain(task):
+    if more or not plain(task) or one.family != _FAMILY:
         return None
     return f"{operation(task)}, base {base(task)}"
 
@@ -144,7 +146,7 @@ def _row(
     tests: Any,
 ) -> Row:
     """One cell: its seeds, each judged on the task that its training aims at."""
-    target = {one.id: one.target for one in configurations}
+    target = {one.id: one.judged for one in configurations}
     runs = evidence.runs_of(configurations)
     counted = [run for run in runs if run["state"] in COUNTED]
     judged = [

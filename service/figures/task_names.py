@@ -53,6 +53,6 @@ def is_expression(task: str) -> bool:
 def form(task: str) -> str | None:
     """How a task writes two numbers: `padded`, `aligned` or `unpadded`; None for other tasks."""
     found = _parts(task)
-    if found is None or found["terms"] or found["spaced"]:
+    if found is None or found["terms"] or found["spaced"] or found["dn"]:
         return None
     return _FORMS.get(found["form"])
