@@ -90,8 +90,8 @@ class Accuracy:
     def draw(self, evidence: Evidence) -> Figure:
         """The figure of some sweeps."""
         chosen = self.choose(evidence)
-        series = {one.label or one.family: one for one in chosen}
-        rows = [row for label, one in series.items() for row in self._rows(label, one, evidence)]
+        series = evidence.series(chosen)
+        rows = [row for label, some in series.items() for row in self._rows(label, some, evidence)]
         if not rows:
             raise Missing("no seed run has been tested yet")
         told = self.published()
@@ -104,7 +104,7 @@ class Accuracy:
                 f"Share of right symbols at length {length}: the mean over seeds, and a band from "
                 "the worst to the best seed. Not smoothed.",
                 *([_clock(evidence, chosen)] if self.in_minutes else []),
-                *(_reached(evidence, label, one) for label, one in series.items()),
+                *(_reached(evidence, label, some) for label, some in series.items()),
                 *captions.left_out(len(series), drawing.MOST_SERIES),
                 captions.counts(evidence.runs_of(chosen)),
                 captions.conditions(chosen),
@@ -116,9 +116,9 @@ class Accuracy:
             rows=[*rows, *paper],
         )
 
-    def _rows(self, label: str, one: Configuration, evidence: Evidence) -> list[Row]:
-        minutes = _minutes_a_step(evidence, one) if self.in_minutes else 1.0
-        found = bands_over_seeds(_accuracies(evidence, one)).rows
+    def _rows(self, label: str, some: list[Configuration], evidence: Evidence) -> list[Row]:
+        minutes = _minutes_a_step(evidence, some) if self.in_minutes else 1.0
+        found = bands_over_seeds(_accuracies(evidence, some)).rows
         return [self._row(label, drawing.OURS, minutes * row["x"], row) for row in found]
 
     def _row(self, label: str, source: str, x: float, row: Row) -> Row:
@@ -165,10 +165,11 @@ class Accuracy:
         return drawing.alone(drawing.panel("", layers, width=480, height=280))
 
 
-def _accuracies(evidence: Evidence, one: Configuration) -> dict[int, dict[float, float]]:
+def _accuracies(evidence: Evidence, some: list[Configuration]) -> dict[int, dict[float, float]]:
+    one = some[0]
     length = evidence.sweep_of(one)["success_length"]
     points = evidence.points(
-        [one], kind="test", task=one.judged, metric="symbol_error", length=length
+        some, kind="test", task=one.judged, metric="symbol_error", length=length
     )
     return {
         seed: {step: 1 - error for step, error in curve.items()}
@@ -176,15 +177,15 @@ def _accuracies(evidence: Evidence, one: Configuration) -> dict[int, dict[float,
     }
 
 
-def _reached(evidence: Evidence, label: str, one: Configuration) -> str:
+def _reached(evidence: Evidence, label: str, some: list[Configuration]) -> str:
     """How many seeds reach the goal, and when."""
-    curves = _accuracies(evidence, one)
+    curves = _accuracies(evidence, some)
     first = sorted(
         min(step for step, share in curve.items() if share >= GOAL)
         for curve in curves.values()
         if any(share >= GOAL for share in curve.values())
     )
-    counted = sum(run["state"] in COUNTED for run in evidence.runs_of([one]))
+    counted = sum(run["state"] in COUNTED for run in evidence.runs_of(some))
     n = max(counted, len(first))
     if not n:
         return f"{label}: no seed counted."
@@ -210,8 +211,8 @@ def _clock(evidence: Evidence, chosen: Sequence[Configuration]) -> str:
     )
 
 
-def _minutes_a_step(evidence: Evidence, one: Configuration) -> float:
-    runs = [run for run in evidence.runs_of([one]) if run["steps"] and run["wall_seconds"]]
+def _minutes_a_step(evidence: Evidence, some: list[Configuration]) -> float:
+    runs = [run for run in evidence.runs_of(some) if run["steps"] and run["wall_seconds"]]
     return fmean(run["wall_seconds"] / run["steps"] / 60 for run in runs) if runs else 0.0
 
 

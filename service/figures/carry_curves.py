@@ -106,8 +106,8 @@ def _asked(one: Configuration) -> str:
 
 def _label(one: Configuration, configurations: Sequence[Configuration]) -> str:
     trained = f"trained on {' → '.join(one.trained)}"
-    alike = sum(other.trained == one.trained for other in configurations)
-    return trained if alike == 1 else f"{trained} · {one.label}"
+    alike = len({other.digest for other in configurations if other.trained == one.trained})
+    return trained if alike == 1 else f"{trained} · {one.name}"
 
 
 def _claims() -> str:

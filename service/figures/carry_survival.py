@@ -63,7 +63,7 @@ def draw_figure6_right(evidence: Evidence) -> Figure:
 
 
 def _groups(evidence: Evidence, chosen: Sequence[Configuration]) -> list[Group]:
-    labels = {one.id: one.label for one in chosen}
+    labels = {one.id: label for label, some in evidence.series(chosen).items() for one in some}
     found: dict[tuple[str, str], list[Row]] = {}
     for row in evidence.thresholds():
         if row["configuration_id"] in labels and row["state"] in COUNTED:

@@ -125,7 +125,7 @@ def _values(
     evidence: Evidence, chosen: Sequence[Configuration], value: Callable[[Row], float]
 ) -> dict[tuple[str, int], list[float]]:
     """(series, length) -> a value a seed."""
-    labels = {one.id: one.label or FAMILIES.get(one.family, one.family) for one in chosen}
+    labels = evidence.labels()
     of_run = {run["seed_run_id"]: labels.get(run["configuration_id"]) for run in evidence.runs}
     tests = _tests(evidence, chosen)
     tasks = {row["task"] for row in tests}

@@ -34,6 +34,11 @@ class Configuration:
     digest: str
 
     @property
+    def name(self) -> str:
+        """Its label; a sweep without a grid has none."""
+        return self.label or self.family
+
+    @property
     def family(self) -> str:
         """The kind of model."""
         return str(self.run["model"]["family"])
@@ -86,6 +91,29 @@ class Evidence:
         """The seed runs of some configurations."""
         ids = {one.id for one in configurations}
         return [run for run in self.runs if run["configuration_id"] in ids]
+
+    def labels(self) -> dict[int, str]:
+        """Configuration id -> its name among all: the same one of two sweeps has one name."""
+        names = {sweep["id"]: sweep["name"] for sweep in self.sweeps}
+        digests: dict[str, set[str]] = {}
+        for one in self.configurations:
+            digests.setdefault(one.name, set()).add(one.digest)
+        first = {one.digest: one for one in reversed(self.configurations)}
+
+        def label(one: Configuration) -> str:
+            told = first[one.digest]
+            alone = len(digests[told.name]) == 1
+            return told.name if alone else f"{told.name} ({names[told.sweep_id]})"
+
+        return {one.id: label(one) for one in self.configurations}
+
+    def series(self, configurations: Iterable[Configuration]) -> dict[str, list[Configuration]]:
+        """Configurations by their name among all."""
+        labels = self.labels()
+        found: dict[str, list[Configuration]] = {}
+        for one in configurations:
+            found.setdefault(labels[one.id], []).append(one)
+        return found
 
     def sweep_of(self, configuration: Configuration) -> Row:
         """The sweep of a configuration."""

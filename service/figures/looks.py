@@ -57,10 +57,11 @@ def draw_ever_final(evidence: Evidence) -> Figure:
 def series_of(evidence: Evidence) -> dict[str, list[Configuration]]:
     """Configurations by all their axes but the task, over which fractions are averaged."""
     found: dict[str, list[Configuration]] = {}
+    labels = evidence.labels()
     for one in evidence.configurations:
         rest = [level for axis, level in one.axes.items() if axis != "task"]
         averaged = len(rest) < len(one.axes) and rest
-        found.setdefault(" · ".join(rest) if averaged else one.label, []).append(one)
+        found.setdefault(" · ".join(rest) if averaged else labels[one.id], []).append(one)
     return found
 
 

@@ -78,7 +78,7 @@ def padded_rows(
         runs: Their seed runs.
         probes: seed_run_id, point (base × first + second), label, wrong_sequences, wrong_symbols.
     """
-    labels = {one.id: one.label for one in configurations}
+    labels = {one.id: one.name for one in configurations}
     owner = {
         run["seed_run_id"]: labels[run["configuration_id"]]
         for run in runs
@@ -139,7 +139,7 @@ def _wrong_counts(
         ]
         if seeds:
             said.append(
-                f"{one.label}: {median(seeds):g} pairs wrong in the median seed "
+                f"{one.name}: {median(seeds):g} pairs wrong in the median seed "
                 f"({min(seeds)} to {max(seeds)})."
             )
     return said

@@ -275,6 +275,38 @@ def test_the_same_seed_run_of_two_sweeps_is_counted_once(draw: Any, filled: Any)
     ]
 
 
+def test_more_seeds_of_a_configuration_in_another_sweep_join_its_curve(
+    draw: Any, filled: Any
+) -> None:
+    engine, _ = filled
+    more = SPECS["diagonal"].replace("{count: 3}", "{first: 3, count: 3}")
+    more = more.replace("name: small", "name: more")
+    again = measured(engine, more, seed_rows)
+    alone, both = draw("dngpu-figure3", "diagonal"), draw("dngpu-figure3", "diagonal", again)
+
+    assert {row["series"] for row in both.rows} == {row["series"] for row in alone.rows}
+    ours = [row["seeds"] for row in both.rows if row["source"] == "ours"]
+    assert set(ours) == {5}  # of six one diverged
+    far = draw("dngpu-figure5", "diagonal", again)
+    assert {row["seeds"] for row in far.rows if row["source"] == "ours"} == {5}
+
+
+def test_two_configurations_of_one_name_are_told_apart_by_their_sweeps(
+    draw: Any, filled: Any
+) -> None:
+    engine, _ = filled
+    other = (
+        SPECS["diagonal"]
+        .replace("name: small", "name: other")
+        .replace("filters: 24", "filters: 48")
+    )
+    again = measured(engine, other, seed_rows)
+    drawn = draw("dngpu-figure3", "diagonal", again)
+    assert {row["series"] for row in drawn.rows if row["source"] == "ours"} == {
+        "full (small)", "no dropout (small)", "full (other)", "no dropout (other)",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("succeeded", "counted", "best", "word"),
     [
