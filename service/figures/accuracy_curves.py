@@ -192,9 +192,8 @@ def _reached(evidence: Evidence, label: str, some: list[Configuration]) -> str:
     band = fraction_interval(len(first), n)
     said = (
         f"{label}: {len(first)}/{n} seeds reach {100 * GOAL:g} % at some test "
-        f"({interval(band.low, band.high)})"
+        f"(95 %: {interval(band.low, band.high)})"
     )
-    f"({interval(band.low, band.high)})"
     if not first:
         return f"{said}."
     at = f"after {number(median(first))} steps in the median"
@@ -246,5 +245,6 @@ def coded_decimals_claim() -> str:
     band = fraction_interval(k, FREIVALDS_RUNS)
     return (
         f"Published ({SOURCES['freivalds2017_claims']}): {k} of {FREIVALDS_RUNS} seeds below 1 % "
-        f"error ({interval(band.low, band.high)}), 192 maps, trained to 5 digits, tested at 50."
+        f"error (95 %: {interval(band.low, band.high)}), 192 maps, trained to 5 digits, "
+        "tested at 50."
     )

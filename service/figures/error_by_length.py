@@ -159,7 +159,7 @@ def _far(rows: Sequence[Row], values: Mapping[tuple[str, int], list[float]]) -> 
             k = sum(value > bound for value in seeds)
             band = fraction_interval(k, len(seeds))
             parts.append(
-                f"{k}/{len(seeds)} above {100 * bound:g} % ({interval(band.low, band.high)})"
+                f"{k}/{len(seeds)} above {100 * bound:g} % (95 %: {interval(band.low, band.high)})"
             )
         said.append(f"{name} at length {number(length)}: {', '.join(parts)}.")
     return said
