@@ -179,14 +179,14 @@ def _accuracies(evidence: Evidence, some: list[Configuration]) -> dict[int, dict
 
 def _reached(evidence: Evidence, label: str, some: list[Configuration]) -> str:
     """How many seeds reach the goal, and when."""
-    curves = _accuracies(evidence, some)
+    states = {run["seed_run_id"]: run["state"] for run in evidence.runs_of(some)}
     first = sorted(
         min(step for step, share in curve.items() if share >= GOAL)
-        for curve in curves.values()
-        if any(share >= GOAL for share in curve.values())
+        for seed, curve in _accuracies(evidence, some).items()
+        # A seed that diverged is not successful, wherever it had been; one that runs may yet be.
+        if states[seed] == "finished" and any(share >= GOAL for share in curve.values())
     )
-    counted = sum(run["state"] in COUNTED for run in evidence.runs_of(some))
-    n = max(counted, len(first))
+    n = sum(state in COUNTED for state in states.values())
     if not n:
         return f"{label}: no seed counted."
     band = fraction_interval(len(first), n)
