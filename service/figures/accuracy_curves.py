@@ -138,7 +138,7 @@ class Accuracy:
         furthest = max(row[field] for row in [*rows, *near])
         scale = {"domain": [0, furthest], "nice": False}
         across = (
-            drawing.x(field, "minutes of training", scale=scale)
+            drawing.x(field, "minutes of training", scale=scale, axis={"format": "~g"})
             if self.in_minutes
             else drawing.steps(furthest)
         )
@@ -202,7 +202,13 @@ def _reached(evidence: Evidence, label: str, some: list[Configuration]) -> str:
 
 def _clock(evidence: Evidence, chosen: Sequence[Configuration]) -> str:
     runs: list[Any] = evidence.runs_of(chosen)
-    places = sorted({f"{run['engine']} on {run['host']}" for run in runs if run["engine"]})
+    places = sorted(
+        {
+            f"{run['engine']} on {run['host'] or 'a host not recorded'}"
+            for run in runs
+            if run["engine"]
+        }
+    )
     return (
         "A step's minutes are the mean time a step over the configuration's seeds, of which those "
         "of a pack share one clock. Computed by "
