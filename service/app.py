@@ -11,6 +11,7 @@ from service.access import authorize
 from service.api import (
     catalog,
     events,
+    figures,
     health,
     logs,
     results,
@@ -64,7 +65,19 @@ def _api() -> APIRouter:
         dependencies=[Depends(authorize), Depends(refuse_unknown)],
         responses=problems.responses(401, 403, 422),
     )
-    parts = (sweeps, results, verification, events, seeds, weights, logs, sql, catalog, health)
+    parts = (
+        sweeps,
+        results,
+        figures,
+        verification,
+        events,
+        seeds,
+        weights,
+        logs,
+        sql,
+        catalog,
+        health,
+    )
     for part in parts:
         api.include_router(part.router)
     return api

@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +48,10 @@ from db.models import (
 from db.states import SeedState
 from db.views import metadata as views
 from service.dashboard.sweep_parts import carries_part, curves_part
+from service.figures.evidence import read_evidence
+from service.figures.figure import Missing
+from service.figures.files import Format, written
+from service.figures.registry import FIGURES
 from service.formats import DASH, interval, percent
 from service.prints import svg
 from service.sentences import rule
@@ -161,7 +165,20 @@ def _write_parts(conn: Connection, sweep_id: str, root: Path, proof: Verificatio
     (root / "figures").mkdir()
     for name, picture in _figures(conn, sweep):
         (root / "figures" / name).write_text(picture)
+    (root / "papers").mkdir()
+    for name, picture in _papers(conn, sweep_id):
+        (root / "papers" / name).write_text(picture, newline="")
     (root / "README.md").write_text(_readme(conn, sweep, root, proof))
+
+
+def _papers(conn: Connection, sweep_id: str) -> Iterator[tuple[str, str]]:
+    """The tables and figures of the sources that the sweep can show, and their numbers."""
+    evidence = read_evidence(conn, [sweep_id])
+    for name, entry in FIGURES.items():
+        with suppress(Missing):
+            figure = entry.draw(evidence)
+            for format_ in (Format.SVG, Format.CSV):
+                yield f"{name}.{format_}", written(figure, format_).decode()
 
 
 def _figures(conn: Connection, sweep: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -258,6 +275,8 @@ The proof {verdict} (verification.json).
 - `record.sqlite`: every row of this sweep with the views; ask it with `sqlite3 record.sqlite`.
 - `csv/`, `parquet/`: the views, and the raw counts of every test.
 - `figures/`: learning curves (median over seeds, 10–90 % band) and carries, by configuration.
+- `papers/`: the tables and figures of the sources that this sweep can show, published values
+  beside these, with their numbers as CSV.
 
 SHA-256 of each part:
 

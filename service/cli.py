@@ -22,6 +22,7 @@ from service.commands import (
 )
 from service.commands.bundle import bundle
 from service.commands.doctor import doctor
+from service.commands.figures import figure
 from service.commands.probe import ensemble, probe, probes
 from service.commands.trace import trace
 from service.commands.train import train
@@ -50,6 +51,7 @@ app.add_typer(seeds.app, name="seed")
 app.add_typer(tasks.app, name="task")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(tokens.app, name="token")
+app.command()(figure)
 app.command()(train)
 app.command()(probe)
 app.command()(probes)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx2
 
@@ -293,6 +294,18 @@ class Client:
         except (ServiceUnreachable, ServiceRefused):
             return False
         return True
+
+    def figures(self, *, sweep: str | None = None) -> list[Json]:
+        """Every figure; of a sweep also what it lacks for each."""
+        return list(self._pages("/figures", {"sweep": sweep}))
+
+    def figure(self, name: str, sweeps: Sequence[str], *, format: str) -> bytes:
+        """A figure drawn from sweeps, as a file: svg, png, pdf, csv or vega."""
+        params = [("format", format), *(("sweep", one) for one in sweeps)]
+        accept = {"Accept": "*/*"}
+        path = f"/figures/{quote(name, safe='')}"
+        # Many seeds take a while to read and to draw.
+        return self._request("GET", path, params=params, headers=accept, timeout=None).content
 
     # HTTP
 

@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 from db import errors
 from ngpu_core.tasks.registry import UnknownTask
 from service import refusals
+from service.figures.figure import Missing as FigureMissing
+from service.figures.registry import UnknownFigure
 from service.headers import SECURE
 from sweeps.problems import SpecError
 
@@ -31,6 +33,8 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.SweepNotFound: HTTPStatus.NOT_FOUND,
     errors.SeedRunNotFound: HTTPStatus.NOT_FOUND,
     UnknownTask: HTTPStatus.NOT_FOUND,
+    UnknownFigure: HTTPStatus.NOT_FOUND,
+    FigureMissing: HTTPStatus.CONFLICT,
     errors.WrongState: HTTPStatus.CONFLICT,
     errors.SeedsExist: HTTPStatus.CONFLICT,
     errors.IdempotencyConflict: HTTPStatus.CONFLICT,
@@ -173,7 +177,7 @@ def _wrong_values(error: Exception) -> list[WrongValue]:
     if isinstance(error, refusals.UnknownParameter):
         path = f"query.{error.name}"
         return [WrongValue(path=path, message=str(error), nearest=error.nearest)]
-    if isinstance(error, UnknownTask):
+    if isinstance(error, UnknownTask | UnknownFigure):
         return [WrongValue(path="path.name", message=str(error), nearest=error.nearest)]
     return []
 

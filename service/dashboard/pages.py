@@ -13,7 +13,7 @@ from db import queries
 from db.console import RELATIONS
 from db.states import OPEN_SEEDS, UNENDED_SWEEPS, EventKind
 from service.access import authorize
-from service.dashboard import login, seed_parts, sweep_parts
+from service.dashboard import figure_pages, login, seed_parts, sweep_parts
 from service.dashboard.examples import EXAMPLES
 from service.dashboard.glossary import WORDS
 from service.dashboard.html import STATIC, error_pages, render
@@ -202,6 +202,8 @@ class _StaticFiles(StaticFiles):
 
 def mount(app: FastAPI) -> None:
     """Add the pages and their static files to the app; after `problems.install`."""
+    # Its addresses go before those of a sweep's parts.
+    app.include_router(figure_pages.router)
     app.include_router(router)
     app.include_router(login.router)
     error_pages(app, login.login_address)

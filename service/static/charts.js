@@ -3,10 +3,11 @@ import "./vendor/vega.bundle.js";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// What each style named in service/charts.py looks like. No colour is written down here.
+// What each style named in service/dashboard/charts.py and service/figures looks like. No colour is written down here.
 function look() {
-  const [quiet, rule, accent, good, sans] =
-    ["--ink-2", "--rule", "--accent", "--good", "--sans"].map(token);
+  const [ink, quiet, rule, accent, good, paper, sans] =
+    ["--ink", "--ink-2", "--rule", "--accent", "--good", "--paper", "--sans"].map(token);
+  const series = ["--accent", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6", "--series-7", "--series-8"].map(token);
   return {
     background: null,
     font: sans,
@@ -18,6 +19,8 @@ function look() {
       titleFontWeight: 400, labelFontSize: 11, titleFontSize: 11, titlePadding: 6,
     },
     axisX: { grid: false },
+    title: { color: ink, fontSize: 12, fontWeight: 600, offset: 8 },
+    range: { category: series },
     legend: { labelColor: quiet, titleColor: quiet, titleFontWeight: 400, labelFontSize: 11, titleFontSize: 11, symbolStrokeColor: accent },
     style: {
       test: { color: accent, strokeWidth: 2 },
@@ -27,6 +30,20 @@ function look() {
       whisker: { color: accent, strokeWidth: 1.5, opacity: 0.6 },
       bound: { color: good, strokeWidth: 1.25, strokeDash: [1, 3] },
       hover: { color: accent, size: 60, opacity: 0 },
+      series: { strokeWidth: 2 },
+      spread: { opacity: 0.16 },
+      fit: { strokeWidth: 1.25, strokeDash: [5, 4] },
+      ours: { color: accent, size: 46, opacity: 1 },
+      "ours-whisker": { color: accent, strokeWidth: 2.5, opacity: 0.55 },
+      "ours-label": { color: ink, fontSize: 10 },
+      published: { color: paper, size: 56, opacity: 1 },
+      "published-whisker": { color: paper, strokeWidth: 1.5, opacity: 0.6 },
+      "published-line": { color: paper, strokeWidth: 1.5, strokeDash: [5, 3] },
+      "published-label": { color: paper, fontSize: 10 },
+      cell: { color: ink, fontSize: 13, fontWeight: 600 },
+      "cell-note": { color: quiet, fontSize: 10 },
+      heat: { color: accent },
+      "heat-frame": { color: paper, strokeWidth: 2, opacity: 1 },
     },
   };
 }

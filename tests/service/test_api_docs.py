@@ -70,7 +70,14 @@ def test_every_address_is_shown(web: TestClient) -> None:
         path = (
             url.partition("?")[0].replace("$SWEEP", "{sweep_id}").replace("$SEED", "{seed_run_id}")
         )
-        shown.add((method, path.replace("tasks/badd", "tasks/{name}")))
+        shown.add(
+            (
+                method,
+                path.replace("tasks/badd", "tasks/{name}").replace(
+                    "figures/figure2", "figures/{name}"
+                ),
+            )
+        )
     paths = web.get("/api/v1/openapi.json").json()["paths"]
 
     assert shown == {

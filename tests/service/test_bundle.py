@@ -86,6 +86,18 @@ def test_every_part_opens_and_says_what_the_record_says(
         assert ElementTree.parse(file).getroot().tag.endswith("svg")
 
 
+def test_the_papers_figures_are_those_that_the_service_draws(
+    bundle: Bundle, sweep: str, web: TestClient
+) -> None:
+    listed = web.get(f"/api/v1/figures?sweep={sweep}").json()["items"]
+    shown = {one["name"] for one in listed if one["missing"] is None}
+    drawn = {name for name in bundle.parts if name.startswith("papers/")}
+    assert drawn == {f"papers/{name}.{kind}" for name in shown for kind in ("svg", "csv")}
+    with ZipFile(bundle.file) as opened:
+        numbers = opened.read("papers/figure6-right.csv").decode()
+    assert numbers == web.get(f"/api/v1/figures/figure6-right?sweep={sweep}&format=csv").text
+
+
 def test_the_readme_names_the_code_the_proof_and_every_digest(
     bundle: Bundle, sweep: str, web: TestClient
 ) -> None:
