@@ -5,7 +5,8 @@ seeds there are; quantiles, linear between order statistics (numpy's default), a
 the same for both databases.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ def curve_bands(
     *,
     kind: str = "test",
     metric: str = "sequence_error",
-    configuration_id: int | None = None,
+    configuration_ids: Collection[int] | None = None,
     task: str | None = None,
     length: int | None = None,
     worst_task: bool = False,
@@ -43,13 +44,13 @@ def curve_bands(
         sweep_id: The sweep.
         kind: `test` or `training`.
         metric: One of `METRICS`.
-        configuration_id: Only this configuration.
+        configuration_ids: Only these configurations.
         task: Only this task.
         length: Only this tested length.
         worst_task: Count each seed once a step, with the task it does worst, as a success rule for
             every task does; `task` is None in the rows then.
-        most_steps: Only so many steps, evenly spaced among those of the seed that got furthest;
-            None: all.
+        most_steps: Only so many steps of a configuration, evenly spaced among those of its seed
+            that got furthest; None: all.
 
     Returns:
         Rows of `configuration_id, configuration, task, length` (None for training), `step, median,
@@ -63,18 +64,18 @@ def curve_bands(
     table = _TABLES.get(kind)
     if table is None or metric not in _values(table):
         return []
-    chosen = _chosen(sweep_id, configuration_id)
-    conditions = list(chosen)
+    labels = _labels(conn, sweep_id, configuration_ids)
+    points = _points(table, metric)
     if task is not None:
-        conditions.append(table.c.task == task)
+        points = points.where(table.c.task == task)
     if length is not None:
-        conditions.append(table.c.length == length)
-    if most_steps is not None:
-        steps = _steps(conn, table, chosen, length)
-        conditions.append(table.c.step.in_(evenly(steps, most_steps)))
-    points = _points(table, metric).where(*conditions)
-    counted = conn.execute(_counts(points, worst_task)).all()
-    labels = _labels(conn, {row.configuration_id for row in counted})
+        points = points.where(table.c.length == length)
+    counted: list[Any] = []
+    for steps, ids in _alike(conn, table, list(labels), length, most_steps).items():
+        of_these = points.where(seed_runs.c.configuration_id.in_(ids))
+        if steps is not None:
+            of_these = of_these.where(table.c.step.in_(steps))
+        counted += conn.execute(_counts(of_these, worst_task)).all()
     return list(_summaries(counted, labels))
 
 
@@ -92,27 +93,50 @@ def _values(table: Table) -> dict[str, Any]:
     """What each metric is, in a row of the table."""
     m = table.c
     values = {
-        "sequence_error": cast(m.wrong_sequences, Double) / func.nullif(m.sequences, 0),
-        "symbol_error": cast(m.wrong_symbols, Double) / func.nullif(m.symbols, 0),
+        "sequence_error": _share(m.wrong_sequences, m.sequences),
+        "symbol_error": _share(m.wrong_symbols, m.symbols),
     }
     return {**values, "loss": m.loss} if "loss" in m else values
 
 
-def _chosen(sweep_id: str, configuration_id: int | None) -> list[Any]:
-    """Which seed runs."""
-    s = seed_runs.c
-    both = [s.sweep_id == sweep_id]
-    return both if configuration_id is None else [*both, s.configuration_id == configuration_id]
+def _share(part: ColumnElement[int], whole: ColumnElement[int]) -> ColumnElement[Any]:
+    # Both as doubles: PostgreSQL would divide by way of its slow decimals.
+    return cast(part, Double) / cast(func.nullif(whole, 0), Double)
 
 
-def _steps(conn: Connection, table: Table, chosen: list[Any], length: int | None) -> list[int]:
-    """The steps at which the seed that got furthest was measured, ascending."""
-    s = seed_runs.c
-    furthest = select(s.id).where(*chosen).order_by(s.steps.desc(), s.id).limit(1)
-    steps = select(table.c.step).distinct().where(table.c.seed_run_id == furthest.scalar_subquery())
+def _alike(
+    conn: Connection, table: Table, ids: Sequence[int], length: int | None, most: int | None
+) -> dict[tuple[int, ...] | None, list[int]]:
+    """Configurations by the steps that are read of them (None: all): one statement for each."""
+    if most is None:
+        return {None: list(ids)} if ids else {}
+    alike: dict[tuple[int, ...] | None, list[int]] = defaultdict(list)
+    for one, steps in _steps(conn, table, ids, length).items():
+        alike[tuple(evenly(steps, most))].append(one)
+    return alike
+
+
+def _steps(
+    conn: Connection, table: Table, ids: Sequence[int], length: int | None
+) -> dict[int, list[int]]:
+    """By configuration, the steps at which its furthest seed was measured, ascending."""
+    s, m = seed_runs.c, table.c
+    place = func.row_number().over(partition_by=s.configuration_id, order_by=(s.steps.desc(), s.id))
+    ranked = select(s.id, place.label("place")).where(s.configuration_id.in_(ids)).subquery()
+    furthest = select(ranked.c.id).where(ranked.c.place == 1)
+    steps = (
+        select(s.configuration_id, m.step)
+        .distinct()
+        .join(seed_runs, s.id == m.seed_run_id)
+        .where(m.seed_run_id.in_(conn.execute(furthest).scalars().all()))
+        .order_by(s.configuration_id, m.step)
+    )
     if length is not None:
-        steps = steps.where(table.c.length == length)
-    return list(conn.execute(steps.order_by(table.c.step)).scalars())
+        steps = steps.where(m.length == length)
+    found: dict[int, list[int]] = defaultdict(list)
+    for one, step in conn.execute(steps):
+        found[one].append(step)
+    return found
 
 
 def _points(table: Table, metric: str) -> Select[Any]:
@@ -149,9 +173,15 @@ def _counts(points: Select[Any], worst_task: bool) -> Select[Any]:
     return select(*key, func.count().label("seeds")).group_by(*key)
 
 
-def _labels(conn: Connection, ids: set[int]) -> dict[int, str]:
+def _labels(
+    conn: Connection, sweep_id: str, configuration_ids: Collection[int] | None
+) -> dict[int, str]:
+    """The sweep's configurations that are asked for."""
     c = configurations.c
-    return {row.id: row.label for row in conn.execute(select(c.id, c.label).where(c.id.in_(ids)))}
+    query = select(c.id, c.label).where(c.sweep_id == sweep_id)
+    if configuration_ids is not None:
+        query = query.where(c.id.in_(configuration_ids))
+    return {row.id: row.label for row in conn.execute(query)}
 
 
 def _summaries(counted: Sequence[Any], labels: dict[int, str]) -> Iterable[Row]:

@@ -41,6 +41,14 @@ SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '{SILENT_SECONDS}s';
 """
+#: A reader holds no lock that others wait for, and may wait for a slow reader of a CSV. Sweeps are
+#: of such different sizes that a plan for any of them is several times slower than one for this
+#: one; and what is counted over seeds is to be hashed in memory, not sorted on disk.
+_READING = """
+SELECT set_config('idle_in_transaction_session_timeout', '0', true),
+       set_config('plan_cache_mode', 'force_custom_plan', true),
+       set_config('work_mem', '32MB', true)
+"""
 #: Key of the advisory lock that lets one process migrate at a time (PostgreSQL).
 _MIGRATION_LOCK = 20161161
 
@@ -130,8 +138,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
             )
         with conn.begin():
             if engine.dialect.name == "postgresql":
-                # It holds no lock that others wait for, and may wait for a slow reader of a CSV.
-                conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+                conn.exec_driver_sql(_READING)
             yield conn
 
 

@@ -27,7 +27,7 @@ MOST_CHARTS = 12
 #: Values, one a seed, task and step, from which one page draws its learning curves, and the points
 #: a curve has at least and at most: of very many seeds fewer steps are shown.
 CURVE_VALUES = 200_000
-CURVE_STEPS = (40, 250)
+CURVE_STEPS = (25, 250)
 #: Values from which a whole page draws them at once; of more they follow when it stands.
 CURVE_VALUES_AT_ONCE = 50_000
 SEEDS_A_PAGE = 100
@@ -86,7 +86,7 @@ def curves_part(
     later = at_once is not None and values * steps > at_once
     drawn = [] if later else shown
     return {
-        "curves": [curve for one in drawn for curve in _curves(conn, sweep, one, steps)],
+        "curves": _curves(conn, sweep, drawn, steps),
         "curves_later": later,
         "hidden_curves": len(wanted) - len(shown),
         "shown_curves": len(shown),
@@ -106,29 +106,44 @@ def steps_shown(values: float) -> int:
     return int(min(most, max(least, CURVE_VALUES // max(1, values))))
 
 
-def _curves(conn: Connection, sweep: Row, configuration: Row, steps: int) -> list[Context]:
-    """A chart for each task the success rule reads, of so many steps."""
-    one: dict[str, Any] = {
+def _curves(conn: Connection, sweep: Row, drawn: Sequence[Row], steps: int) -> list[Context]:
+    """A chart for each configuration and task the success rule reads, of so many steps."""
+    asked: dict[str, Any] = {
         "metric": sweep["success_metric"],
-        "configuration_id": configuration["id"],
+        "configuration_ids": [one["id"] for one in drawn],
         "most_steps": steps,
     }
     judged = {"length": sweep["success_length"], "task": sweep["success_task"]}
-    test = _by_task(curve_bands(conn, sweep["id"], kind="test", **one, **judged))
-    training = _by_task(curve_bands(conn, sweep["id"], kind="training", **one))
+    test = _by_task(curve_bands(conn, sweep["id"], kind="test", **asked, **judged))
+    training = _by_task(curve_bands(conn, sweep["id"], kind="training", **asked))
+    return [
+        curve
+        for row in drawn
+        for curve in _of_one(sweep, row, test[row["id"]], training[row["id"]])
+    ]
+
+
+def _by_task(rows: Iterable[Row]) -> dict[int, dict[str, list[Row]]]:
+    """Rows by configuration and task."""
+    grouped: dict[int, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        grouped[row["configuration_id"]][row["task"]].append(row)
+    return grouped
+
+
+def _of_one(
+    sweep: Row,
+    configuration: Row,
+    test: Mapping[str, list[Row]],
+    training: Mapping[str, list[Row]],
+) -> list[Context]:
+    """One configuration's charts."""
     tasks = list(test or training)
     return [
         _curve(sweep, configuration, task, test.get(task, []), _nearest(training, task))
         | {"name": _name(configuration["label"], task, tasks)}
         for task in tasks
     ]
-
-
-def _by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        grouped[row["task"]].append(row)
-    return grouped
 
 
 def _nearest(training: Mapping[str, list[Row]], task: str) -> list[Row]:
