@@ -124,3 +124,15 @@ def test_of_another_sweeps_configuration_there_is_no_band(engine: Engine, sweep_
     assert ask(engine, curve_bands, sweep_id, configuration_ids=[theirs]) == []
     assert ask(engine, curve_bands, sweep_id, configuration_ids=[theirs], most_steps=4) == []
     assert ask(engine, curve_bands, "nothing", most_steps=4) == []
+
+
+def test_a_reader_of_postgresql_is_planned_for_its_own_sweep(engine: Engine, sweep_id: str) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite plans a statement once")
+    with reading(engine) as conn:
+        for _ in range(20):
+            curve_bands(conn, sweep_id, most_steps=4)
+        asked = "FROM pg_prepared_statements WHERE statement ~ 'AS seeds'"
+        plans = conn.exec_driver_sql(f"SELECT sum(custom_plans), sum(generic_plans) {asked}").one()
+    assert plans[0] > 20
+    assert plans[1] == 0
