@@ -22,6 +22,10 @@ $(STAMP): requirements.lock pyproject.toml setup.py $(NATIVE)
 demo: $(STAMP)  ## the main job: service up, demo sweep trained, table and page shown, until Ctrl-C
 	$(NGPU) demo
 
+.PHONY: small-sweeps
+small-sweeps: $(STAMP)  ## every sweeps/specs/*-small.yaml to its end, one after another: some hours of two cores
+	for spec in sweeps/specs/*-small.yaml; do $(NGPU) demo --exit --spec $$spec || exit 1; done
+
 serve: $(STAMP)  ## API, dashboard and scheduler on http://127.0.0.1:8000
 	$(NGPU) serve
 

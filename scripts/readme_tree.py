@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- tree -->", "<!-- /tree -->"
 ROOMS = ("ngpu_core", "sweeps", "db", "service", "benchmarks", "scripts")
 OTHER = {
-    "sweeps/specs/": "Sweeps ready to run: the demo, Figure 2, the DNGPU's multiplication.",
+    "sweeps/specs/": "Every table and figure of the sources as a sweep, each also small.",
     "db/migrations/": "Alembic migrations, from the first schema on.",
     "service/templates/": "The pages' HTML (Jinja2).",
     "service/static/": "Stylesheet, small scripts, vendored htmx and Vega with their licences.",
