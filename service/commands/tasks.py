@@ -56,8 +56,12 @@ def show(
 
 def _detail(name: str, length: int | None, count: int, seed: int) -> "TaskDetail":
     from ngpu_core.tasks.registry import UnknownTask
-    from service.task_examples import WrongLength, detail
+    from service.task_examples import MAX_LENGTH, WrongLength, detail
 
+    if length is not None and length > MAX_LENGTH:
+        raise typer.BadParameter(
+            f"{length} is too long to show: at most {MAX_LENGTH}", param_hint="--length"
+        )
     try:
         return detail(name, length=length, count=count, seed=seed)
     except UnknownTask as error:

@@ -1,7 +1,6 @@
 """The dashboard: HTML pages over the same named queries as the API. No SQL of its own."""
 
 from importlib.resources import files
-from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
@@ -23,6 +22,7 @@ from service.task_examples import (
     COUNT,
     MAX_LENGTH,
     MAX_SEED,
+    TaskSummary,
     WrongLength,
     detail,
     summaries,
@@ -163,8 +163,10 @@ def sql_page(request: Request, settings: SettingsDep) -> Response:
 @router.get("/tasks")
 def tasks_page(request: Request) -> Response:
     """Every task with an example, by family."""
-    families = [(name, list(group)) for name, group in groupby(summaries(), lambda t: t.family)]
-    return render(request, "tasks.html", {"families": families})
+    families: dict[str, list[TaskSummary]] = {}
+    for each in summaries():
+        families.setdefault(each.family, []).append(each)
+    return render(request, "tasks.html", {"families": families.items()})
 
 
 @router.get("/tasks/{name}")

@@ -102,6 +102,8 @@ def test_a_task_or_length_that_is_none_is_wrong_usage(ngpu: Ngpu) -> None:
     assert (code, "the nearest name is 'badd" in err) == (2, True)
     code, _, err = ngpu("task", "show", "badd", "--length", "200")
     assert (code, "is not valid for task badd" in err) == (2, True)
+    code, _, err = ngpu("task", "show", "badd", "--length", "999999")
+    assert (code, "at most 401" in err) == (2, True)
 
 
 def test_preview_stores_nothing(served: Ngpu, spec: str, client: Client) -> None:

@@ -145,6 +145,7 @@ def test_no_text_of_a_user_becomes_markup_and_nothing_is_inline(
 def test_every_task_has_an_example_and_a_page(web: TestClient) -> None:
     text = page(web, "/tasks")
     assert {f"/tasks/{name}" for name in TASKS} <= Links(text).found
+    assert text.count("<section") == len({task.family for task in TASKS.values()})
     for name in ("sbaddet", "bexpra", "left-shift"):
         assert f"<h1>{name}</h1>" in page(web, f"/tasks/{name}")
 
